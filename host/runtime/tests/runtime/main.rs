@@ -1,0 +1,18 @@
+//! The runtime against real guests, which are built from `guests/tests`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and clippy knows only test functions themselves as tests"
+)]
+
+mod contract;
+mod faults;
+mod guests;
+mod imports;
+mod pool;
+mod probe;
+mod replacement;
+mod world;
