@@ -1,0 +1,75 @@
+//! The operator's settings, as a type of the provider's.
+
+use serde::de::DeserializeOwned;
+
+use crate::{Error, Result, Startup};
+
+/// Reads the settings into a type of the provider's own. Give it `#[serde(deny_unknown_fields)]`, so that a misspelt
+/// key is refused and not ignored, and `#[serde(rename_all = "kebab-case")]` to taste.
+///
+/// # Errors
+///
+/// [`invalid`](Error::invalid) with one line that names the key and what was expected there.
+pub fn settings<T: DeserializeOwned>(startup: &Startup) -> Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_str(&startup.settings);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let whole = error.inner().to_string();
+        // The position is one in the JSON that the host made, which the operator never sees.
+        let problem = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(problem, _)| problem);
+        match problem.strip_prefix("unknown field ") {
+            Some(rest) => Error::invalid(format!("unknown setting {rest}")),
+            None if path == "." => Error::invalid(format!("settings: {problem}")),
+            None => Error::invalid(format!("setting `{path}`: {problem}")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+    struct Sample {
+        #[serde(rename = "resource-group")]
+        _resource_group: String,
+        #[serde(default, rename = "quota")]
+        _quota: Quota,
+    }
+
+    #[derive(Debug, Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Quota {
+        #[serde(rename = "cpu")]
+        _cpu: u32,
+    }
+
+    fn problem(json: &str) -> String {
+        let startup = Startup {
+            owner: "o".to_owned(),
+            node_name: "n".to_owned(),
+            operating_system: None,
+            settings: json.to_owned(),
+        };
+        settings::<Sample>(&startup).unwrap_err().message
+    }
+
+    #[test]
+    fn a_wrong_setting_is_one_line_that_names_the_key() {
+        for (json, line) in [
+            (
+                r#"{"resource-group":"a","regoin":"b"}"#,
+                "unknown setting `regoin`, expected `resource-group` or `quota`",
+            ),
+            (r#"{"resource-group":5}"#, "setting `resource-group`: invalid type: integer `5`, expected a string"),
+            (
+                r#"{"resource-group":"a","quota":{"cpu":"x"}}"#,
+                "setting `quota.cpu`: invalid type: string \"x\", expected u32",
+            ),
+            ("{}", "settings: missing field `resource-group`"),
+        ] {
+            assert_eq!(problem(json), line, "{json}");
+        }
+    }
+}
