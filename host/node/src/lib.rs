@@ -1,0 +1,244 @@
+//! The Kubernetes side of a virtual node.
+//!
+//! ```text
+//!                     ┌─ registration: Node object, conditions <── Provider::describe
+//!                     ├─ lease: the node lives
+//!  API server <──>  Node ─ pods: watch ──> task per pod ──> Provider::create, update, delete
+//!                     │            │           ^   │
+//!                     │            │           │   └──> status: compose, patch ──> API server
+//!                     │            │           └── Provider::poll
+//!                     │            └─ references: ConfigMaps, Secrets, tokens, services a pod needs
+//!                     └─ events: what `kubectl describe` shows
+//! ```
+//!
+//! Data goes one way: watch event, pod task, provider call, observation, status patch. The crate knows nothing of
+//! WebAssembly; a provider is whatever implements [`vk_provider::Provider`].
+
+mod events;
+#[cfg(test)]
+mod fake_api;
+mod lease;
+mod metrics;
+mod owner;
+mod pods;
+mod quantity;
+mod references;
+mod registration;
+mod status;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use kube::Client;
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinError, JoinHandle},
+    time,
+};
+use tokio_util::sync::CancellationToken;
+use vk_provider::{OperatingSystem, PodEvent, Provider};
+
+pub use metrics::Metrics;
+pub use owner::{OwnerError, owner};
+pub use registration::{NodeHandle, RegistrationError, Taints};
+
+use events::Events;
+use references::References;
+use registration::{NodeFacts, Registration};
+
+/// How often the provider is asked what the node offers.
+const DESCRIBE_EVERY: Duration = Duration::from_secs(10);
+/// How long a stop waits for provider calls and status writes in flight. Kubernetes gives a container 30 s by default.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The node's name.
+    pub node_name: String,
+    /// The one namespace whose pods are run; `None`: all.
+    pub namespace: Option<String>,
+    /// What the node's pods must be made for; `None`: what the provider says.
+    pub operating_system: Option<OperatingSystem>,
+    /// The node's InternalIP addresses, and its pods' hostIPs: at most one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// The taints that the node is created with.
+    pub taints: Taints,
+    /// Leave alone what the provider runs and the cluster does not know.
+    pub keep_orphans: bool,
+    /// How long the provider may be unreachable before the node is not Ready any more.
+    pub not_ready_after: Duration,
+    /// The version of vk-host, without `v`; part of the node's kubeletVersion.
+    pub version: String,
+}
+
+/// The connections to the API server.
+#[derive(Clone)]
+pub struct Clients {
+    /// For everything but the lease.
+    pub main: Client,
+    /// For the lease alone, without repetitions of its own, so that a renewal neither hangs nor waits behind others.
+    pub lease: Client,
+}
+
+/// Why a node ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Node object cannot be had.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    /// A part of the node failed as a program.
+    #[error("{part} ended abnormally")]
+    Panic {
+        /// Which part.
+        part: &'static str,
+        /// What tokio knows of it.
+        #[source]
+        source: JoinError,
+    },
+}
+
+/// A virtual node, not started yet.
+pub struct Node {
+    config: Config,
+    clients: Clients,
+    provider: Arc<dyn Provider>,
+    reported: mpsc::Receiver<PodEvent>,
+    metrics: Metrics,
+    events: Events,
+    writer: events::Writer,
+    registration: Registration,
+    handle: NodeHandle,
+    facts: watch::Receiver<Option<Arc<NodeFacts>>>,
+}
+
+impl Node {
+    /// A node whose pods `provider` runs; `reported` is what it has to tell about them.
+    pub fn new(
+        config: Config,
+        clients: Clients,
+        provider: Arc<dyn Provider>,
+        reported: mpsc::Receiver<PodEvent>,
+        metrics: Metrics,
+    ) -> Self {
+        let (events, writer) = Events::new(clients.main.clone(), &config.node_name);
+        let settings = registration::Settings {
+            node_name: config.node_name.clone(),
+            operating_system: config.operating_system,
+            addresses: config.addresses.clone(),
+            port: None,
+            taints: config.taints.clone(),
+            describe_every: DESCRIBE_EVERY,
+            not_ready_after: config.not_ready_after,
+            version: config.version.clone(),
+        };
+        let (registration, handle, facts) =
+            Registration::new(settings, clients.main.clone(), provider.clone(), events.clone());
+        Self { config, clients, provider, reported, metrics, events, writer, registration, handle, facts }
+    }
+
+    /// Tells the node what others saw, while it runs.
+    pub fn handle(&self) -> NodeHandle {
+        self.handle.clone()
+    }
+
+    /// Whether the node is registered; changes once.
+    pub fn registered(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut facts = self.facts.clone();
+        async move {
+            // The sender goes only when the node ends.
+            let _ = facts.wait_for(Option::is_some).await;
+        }
+    }
+
+    /// Runs the node until `stop`.
+    ///
+    /// A stop lets provider calls in flight end, for at most 20 seconds, turns the node NotReady and leaves its pods
+    /// and the Node object as they are.
+    ///
+    /// # Errors
+    ///
+    /// If the node cannot be registered, because a real kubelet has its name.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        // Stopped one after the other: pods while the node still counts as alive, then the node, then what reports.
+        let (node_stop, events_stop) = (CancellationToken::new(), CancellationToken::new());
+        let writer = tokio::spawn(self.writer.run(events_stop.clone()));
+        let relay = tokio::spawn(relay(self.reported, self.events.clone(), events_stop.clone()));
+        let lease = tokio::spawn(lease::run(
+            self.clients.lease,
+            self.config.node_name.clone(),
+            self.facts.clone(),
+            node_stop.clone(),
+        ));
+        let mut registration = tokio::spawn(self.registration.run(node_stop.clone()));
+        let references = References::new(
+            self.clients.main.clone(),
+            self.config.namespace.clone(),
+            self.facts.clone(),
+            // Not `stop`: steps that pods have begun are let end, with what they refer to.
+            node_stop.clone(),
+        );
+        let shared = Arc::new(pods::Shared {
+            provider: self.provider,
+            api: pods::PodApi::new(self.clients.main, &self.config.node_name, self.config.namespace),
+            references,
+            events: self.events,
+            node: self.handle,
+            facts: self.facts.clone(),
+            nudge: Arc::default(),
+            keep_orphans: self.config.keep_orphans,
+            metrics: self.metrics,
+        });
+        let mut facts = self.facts;
+        let run_pods = async {
+            // No pod call comes before the first describe, and no status before the node has addresses.
+            // What is waited for comes with a lock, which is gone at the end of this line.
+            let registered = stop.run_until_cancelled(facts.wait_for(Option::is_some)).await.is_some();
+            if registered { pods::run(shared, stop.clone()).await } else { Ok(()) }
+        };
+        let outcome = tokio::select! {
+            ended = &mut registration => joined("registration", ended),
+            ended = bounded(run_pods, &stop) => {
+                node_stop.cancel();
+                let registered = joined("registration", registration.await);
+                ended.map_err(|source| Error::Panic { part: "pods", source }).and(registered)
+            }
+        };
+        node_stop.cancel();
+        stop.cancel();
+        finish("lease", lease).await?;
+        events_stop.cancel();
+        finish("relay", relay).await?;
+        finish("events", writer).await?;
+        outcome
+    }
+}
+
+/// Runs the pods, and after a stop for as long as a stop may take.
+async fn bounded(pods: impl Future<Output = Result<(), JoinError>>, stop: &CancellationToken) -> Result<(), JoinError> {
+    let bound = async {
+        stop.cancelled().await;
+        time::sleep(STOP_WITHIN).await;
+    };
+    tokio::select! {
+        ended = pods => ended,
+        () = bound => {
+            tracing::warn!("provider calls in flight were given up after {STOP_WITHIN:?}");
+            Ok(())
+        }
+    }
+}
+
+/// Hands on what the provider reports of pods.
+async fn relay(mut reported: mpsc::Receiver<PodEvent>, events: Events, stop: CancellationToken) {
+    while let Some(Some(event)) = stop.run_until_cancelled(reported.recv()).await {
+        events.reported(&event);
+    }
+}
+
+async fn finish(part: &'static str, task: JoinHandle<()>) -> Result<(), Error> {
+    task.await.map_err(|source| Error::Panic { part, source })
+}
+
+fn joined(part: &'static str, ended: Result<Result<(), RegistrationError>, JoinError>) -> Result<(), Error> {
+    Ok(ended.map_err(|source| Error::Panic { part, source })??)
+}

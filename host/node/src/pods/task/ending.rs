@@ -1,0 +1,142 @@
+//! Deletion: the provider first, then the API object.
+//!
+//! As with a kubelet, a pod is Terminating for as long as something of it may still run.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use tokio::time::Instant;
+use vk_provider::{Deletion, Error, ErrorKind, PodId};
+
+use super::{Backoff, Next, Stage, Task, earlier, object};
+use crate::{pods::backoff::LONGEST, status};
+
+/// How often a deletion that is on its way is asked for again at most; its caller is a person who waits.
+const LONGEST_STEP: Duration = Duration::from_secs(10);
+
+/// A deletion under way.
+pub(super) struct Ending {
+    /// When the grace ends that was asked for last.
+    deadline: Option<Timestamp>,
+    ask_at: Instant,
+    /// The provider's last answer was that it is on its way.
+    stopping: bool,
+    steps: Backoff,
+    errors: Backoff,
+    /// Nothing of the pod is left in the provider.
+    gone: bool,
+}
+
+impl Ending {
+    fn new(deadline: Option<Timestamp>) -> Self {
+        Self {
+            deadline,
+            ask_at: Instant::now(),
+            stopping: false,
+            steps: Backoff::capped(LONGEST_STEP),
+            errors: Backoff::new(),
+            gone: false,
+        }
+    }
+}
+
+impl Task {
+    /// The pod has been marked for deletion; its grace ends at `deadline`.
+    pub(super) async fn end(&mut self, pod: &Pod, deadline: Timestamp) -> Next {
+        if let Err((at, error)) = self.stop_in_provider(Some(deadline)).await {
+            if let Some(error) = error {
+                self.shared.events.warning(pod, "ProviderDeleteFailed", error.message);
+            }
+            let write_again = self.sync().await;
+            return Next::Wait(earlier(Some(at), write_again));
+        }
+        if let Some(at) = self.must_wait_to_write() {
+            return Next::Wait(Some(at));
+        }
+        let kept = pod.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
+        if (kept || object::restart_policy(pod) != "Always") && !object::is_terminal(pod) {
+            // Whoever counts pods that finish, such as the Job controller, must see it finished before it goes.
+            let view = self.view();
+            let facts = view.facts(self.record.as_ref());
+            let composed = status::terminal_for_deletion(pod, &self.observed, &facts);
+            if let Some(patch) = status::patch(pod, &composed.status) {
+                match self.shared.api.patch_status(&self.id, &patch).await {
+                    Ok(patched) => self.wrote(patched),
+                    Err(error) => return Next::Wait(Some(self.write_failed("status", &error))),
+                }
+            }
+        }
+        match self.shared.api.delete(&self.id).await {
+            Ok(()) => {
+                self.shared.events.success(pod, "ProviderDeleteSuccess", "Delete pod in provider successfully");
+                self.stage = Stage::Removed;
+                Next::Wait(None)
+            }
+            // A pod that is gone already is told by the watch.
+            Err(error) => Next::Wait(Some(self.write_failed("deletion", &error))),
+        }
+    }
+
+    /// The API does not have the pod, or not any more; the provider's copy goes all the same.
+    pub(super) async fn remove_unlisted(&mut self) -> Next {
+        if matches!(self.stage, Stage::Removed) {
+            return Next::End;
+        }
+        match self.stop_in_provider(None).await {
+            Ok(()) => Next::End,
+            Err((at, error)) => {
+                if let Some(error) = error {
+                    let PodId { namespace, name, uid, .. } = &self.id;
+                    tracing::warn!(namespace, pod = name, uid, %error, "a pod that the cluster does not have cannot be removed");
+                }
+                Next::Wait(Some(at))
+            }
+        }
+    }
+
+    /// Has the provider stop and remove the pod, with what is left of the grace, or at once without a deadline. Answers
+    /// when to ask again if it is not gone yet.
+    async fn stop_in_provider(&mut self, deadline: Option<Timestamp>) -> Result<(), (Instant, Option<Error>)> {
+        let seems_gone = self.seems_gone();
+        let ending = self.ending.get_or_insert_with(|| Ending::new(deadline));
+        if ending.gone {
+            return Ok(());
+        }
+        let deadline_moved = ending.deadline != deadline;
+        if Instant::now() < ending.ask_at && !deadline_moved && !(seems_gone && ending.stopping) {
+            return Err((ending.ask_at, None));
+        }
+        ending.deadline = deadline;
+        let grace = deadline.map_or(Duration::ZERO, object::left_until);
+        let outcome = self.shared.provider.delete(&self.id, grace).await;
+        self.shared.node.called(&outcome);
+        ending.stopping = matches!(outcome, Ok(Deletion::Stopping));
+        let (wait, error) = match outcome {
+            Ok(Deletion::Gone) => {
+                ending.gone = true;
+                return Ok(());
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                ending.gone = true;
+                return Ok(());
+            }
+            Ok(Deletion::Stopping) => {
+                self.shared.nudge.soon();
+                let step = ending.steps.next();
+                (if grace.is_zero() { step } else { step.min(grace) }, None)
+            }
+            Err(error) if error.kind.is_final() => (LONGEST, Some(error)),
+            Err(error) => (ending.errors.after(&error), Some(error)),
+        };
+        ending.ask_at = Instant::now() + wait;
+        Err((ending.ask_at, error))
+    }
+
+    /// Whether the provider's reports suggest that a pod which was on its way is gone by now.
+    fn seems_gone(&self) -> bool {
+        let Stage::Created { since } = self.stage else { return false };
+        let inbox = self.inbox.borrow();
+        let proves = |began: Option<Instant>| began.is_some_and(|began| since.is_none_or(|since| began > since));
+        proves(inbox.removed) || inbox.absent.into_iter().any(proves)
+    }
+}

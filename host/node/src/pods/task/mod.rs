@@ -1,0 +1,352 @@
+//! One pod's life.
+//!
+//! ```text
+//!              create                        absent from two listings, and get says so
+//!  Unclaimed ────────> Created ───────────────────────┬──> Unclaimed, with back-off
+//!   ^   │ invalid,       │ update on changes           └──> Lost, if it may not run twice
+//!   │   v unsupported    │
+//!   │  Refused           └──> deletionTimestamp
+//!   └── pod changed             └──> provider delete, terminal status where needed, API delete ──> Removed
+//! ```
+//!
+//! Whatever the stage, a report of the provider that it has the pod leads to Created. The task looks at its inbox, takes
+//! the one step that is due, writes the status if it differs, and waits for the next thing to happen. A step makes at
+//! most one provider call that changes something.
+//!
+//! - `provide`: creation, changes, what the pod refers to
+//! - `loss`: pods that the provider does not have any more
+//! - `ending`: deletion
+//! - `publish`: the status and what is told in events
+
+mod ending;
+mod loss;
+mod provide;
+mod publish;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use vk_provider::{Observation, PodId, Provider};
+
+use super::{
+    Inbox, Nudge, PodApi,
+    backoff::Backoff,
+    object::{self, UserFields},
+};
+use crate::{
+    events::Events,
+    metrics::{Metrics, PhaseGauge},
+    references::{Environment, Fingerprint, Links, References},
+    registration::{NodeFacts, NodeHandle},
+    status::{Observed, ProviderRecord, Report},
+};
+
+use ending::Ending;
+
+/// The longest wait between two tries to write a status: somebody looks at it.
+const LONGEST_WRITE_STEP: Duration = Duration::from_secs(30);
+
+/// What the tasks of all pods share.
+pub(crate) struct Shared {
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) api: PodApi,
+    pub(crate) references: References,
+    pub(crate) events: Events,
+    pub(crate) node: NodeHandle,
+    pub(crate) facts: watch::Receiver<Option<Arc<NodeFacts>>>,
+    pub(crate) nudge: Arc<Nudge>,
+    pub(crate) keep_orphans: bool,
+    pub(crate) metrics: Metrics,
+}
+
+/// What the provider does with the pod, as far as is known.
+enum Stage {
+    /// It is not known to have the pod.
+    Unclaimed,
+    /// It has it. Listings that began before this moment prove nothing against that.
+    Created { since: Option<Instant> },
+    /// It will not make this pod as it is.
+    Refused { asked: UserFields },
+    /// It lost the pod, which may not be started a second time.
+    Lost,
+    /// Its API object has been deleted, and only finalizers may hold it.
+    Removed,
+}
+
+/// What the task does after a step.
+enum Next {
+    /// Takes the next step at once.
+    Step,
+    /// Waits for something to happen, at most until then.
+    Wait(Option<Instant>),
+    /// The pod is no more.
+    End,
+}
+
+/// One pod's task.
+pub(crate) struct Task {
+    shared: Arc<Shared>,
+    id: PodId,
+    inbox: watch::Receiver<Inbox>,
+    listed: watch::Receiver<bool>,
+    stop: CancellationToken,
+    /// The pod as the API has it: from the watch or from the answer to a write, whichever is newer.
+    pod: Option<Arc<Pod>>,
+    /// What the inbox held when it was looked at last.
+    looked: Option<Inbox>,
+    stage: Stage,
+    observed: Observed,
+    /// The text of `observed`, where it is a report: most reports say the same again.
+    reported: Option<String>,
+    record: Option<ProviderRecord>,
+    links: Links,
+    /// As at creation.
+    environment: Option<Environment>,
+    /// What the provider was last given in this host's life.
+    sent: Option<Fingerprint>,
+    /// The pod that was last compared with what was sent.
+    considered: Option<UserFields>,
+    /// Something that the pod refers to has changed since.
+    stale: bool,
+    /// The pod that is known is another one than the last step was taken for.
+    unstepped: bool,
+    renew_at: Option<Instant>,
+    /// No provider call before this moment, and the waits so far.
+    not_before: Option<Instant>,
+    backoff: Backoff,
+    /// `not_before` is a wait for something that the pod refers to.
+    waits_for_references: bool,
+    /// The waits before a pod that the provider lost is created again.
+    losses: Backoff,
+    /// No status write before this moment, and the waits so far.
+    write_not_before: Option<Instant>,
+    write_backoff: Backoff,
+    ending: Option<Ending>,
+    /// When an event told something last.
+    told: HashMap<String, Instant>,
+    phase: PhaseGauge,
+}
+
+impl Task {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: PodId,
+        inbox: watch::Receiver<Inbox>,
+        listed: watch::Receiver<bool>,
+        stop: CancellationToken,
+    ) -> Self {
+        let phase = shared.metrics.phase();
+        Self {
+            shared,
+            id,
+            inbox,
+            listed,
+            stop,
+            pod: None,
+            looked: None,
+            stage: Stage::Unclaimed,
+            observed: Observed::Waiting,
+            reported: None,
+            record: None,
+            links: Links::default(),
+            environment: None,
+            sent: None,
+            considered: None,
+            stale: false,
+            unstepped: false,
+            renew_at: None,
+            not_before: None,
+            backoff: Backoff::new(),
+            waits_for_references: false,
+            losses: Backoff::new(),
+            write_not_before: None,
+            write_backoff: Backoff::capped(LONGEST_WRITE_STEP),
+            ending: None,
+            told: HashMap::new(),
+            phase,
+        }
+    }
+
+    /// Lives the pod's life. Ends when nothing of the pod is left, or between two steps once the node stops.
+    pub(super) async fn run(mut self) {
+        let stop = self.stop.clone();
+        let mut due = true;
+        let mut until = None;
+        while !stop.is_cancelled() {
+            if self.look() || due {
+                self.unstepped = false;
+                // Boxed, so that an idle pod does not hold the room that a step takes.
+                match Box::pin(self.step()).await {
+                    Next::End => return,
+                    Next::Step => {
+                        due = true;
+                        continue;
+                    }
+                    Next::Wait(at) => until = at,
+                }
+                if self.unstepped {
+                    due = true;
+                    continue;
+                }
+            }
+            let timer = async {
+                match until {
+                    Some(until) => time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            due = tokio::select! {
+                () = stop.cancelled() => return,
+                changed = self.inbox.changed() => if changed.is_err() { return } else { false },
+                changed = self.listed.changed() => if changed.is_err() { return } else { true },
+                () = self.links.changed() => { self.references_changed(); true }
+                () = timer => true,
+            };
+        }
+    }
+
+    /// Takes over what has come in. Answers whether anything has moved: what comes in most is the echo of own writes.
+    fn look(&mut self) -> bool {
+        let inbox = self.inbox.borrow_and_update().clone();
+        let mut moved = match &self.looked {
+            None => true,
+            Some(looked) => {
+                looked.deleted != inbox.deleted || looked.removed != inbox.removed || looked.absent != inbox.absent
+            }
+        };
+        if let Some(pod) = &inbox.pod {
+            moved |= self.take(pod);
+        }
+        if let Some(seen) = &inbox.seen {
+            let known = self.looked.as_ref().and_then(|looked| looked.seen.as_ref());
+            if known.is_none_or(|known| !Arc::ptr_eq(known, seen)) {
+                moved |= self.observe(seen);
+                if !matches!(self.stage, Stage::Created { .. } | Stage::Removed) {
+                    self.stage = Stage::Created { since: None };
+                    self.not_before = None;
+                    moved = true;
+                }
+            }
+        }
+        self.looked = Some(inbox);
+        moved
+    }
+
+    /// Takes over a version of the pod unless a newer one is known. Answers whether it is another one.
+    fn take(&mut self, pod: &Arc<Pod>) -> bool {
+        let moved = match &self.pod {
+            None => {
+                self.record = ProviderRecord::of(pod);
+                self.id.handle = self.record.as_ref().and_then(|record| record.handle.clone());
+                if self.record.is_some() {
+                    // An earlier life of the host created it; the listings will say if it is still there.
+                    self.stage = Stage::Created { since: None };
+                    self.observed = Observed::Present;
+                }
+                true
+            }
+            Some(own) if object::is_older(pod, own) => return false,
+            Some(own) => !object::is_same(pod, own),
+        };
+        self.phase.set(pod.status.as_ref().and_then(|status| status.phase.as_deref()));
+        self.pod = Some(pod.clone());
+        moved
+    }
+
+    /// Takes over what the provider says. Answers whether that is something else than before.
+    fn observe(&mut self, observation: &Observation) -> bool {
+        let mut moved = false;
+        if let Some(handle) = &observation.pod.handle
+            && self.id.handle.as_ref() != Some(handle)
+        {
+            self.id.handle = Some(handle.clone());
+            moved = true;
+        }
+        let reports = matches!(self.observed, Observed::Reported(_));
+        match &observation.status {
+            Some(json) if reports && self.reported.as_ref() == Some(json) => {}
+            Some(json) => {
+                self.observed = Observed::Reported(Arc::new(Report::parse(json)));
+                self.reported = Some(json.clone());
+                moved = true;
+            }
+            None if reports || matches!(self.observed, Observed::Present) => {}
+            None => {
+                self.observed = Observed::Present;
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    fn references_changed(&mut self) {
+        self.stale = true;
+        if self.waits_for_references {
+            self.not_before = None;
+        }
+    }
+
+    async fn step(&mut self) -> Next {
+        let inbox_deleted = self.inbox.borrow().deleted;
+        let Some(pod) = self.pod.clone().filter(|_| !inbox_deleted) else {
+            return self.remove_unlisted().await;
+        };
+        if matches!(self.stage, Stage::Removed) {
+            return Next::Wait(None);
+        }
+        if let Some(deadline) = object::end_of_grace(&pod) {
+            return self.end(&pod, deadline).await;
+        }
+        let acted = if object::is_terminal(&pod) {
+            Next::Wait(None)
+        } else {
+            match &self.stage {
+                Stage::Unclaimed => self.create(&pod).await,
+                Stage::Created { since } if self.is_missing(*since) => self.verify(&pod).await,
+                Stage::Created { .. } => self.update(&pod).await,
+                Stage::Refused { asked } if !asked.are_of(&pod) => {
+                    self.stage = Stage::Unclaimed;
+                    Next::Step
+                }
+                Stage::Refused { .. } | Stage::Lost | Stage::Removed => Next::Wait(None),
+            }
+        };
+        match acted {
+            Next::Wait(until) => {
+                let write_again = self.sync().await;
+                Next::Wait(earlier(until, write_again))
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the provider must not be called yet.
+    fn must_wait(&mut self) -> Option<Instant> {
+        self.not_before = self.not_before.filter(|at| Instant::now() < *at);
+        self.not_before
+    }
+
+    /// Waits after a failed call.
+    fn retry(&mut self, error: &vk_provider::Error) -> Next {
+        let wait = self.backoff.after(error);
+        self.wait_for(wait)
+    }
+
+    fn wait_for(&mut self, wait: Duration) -> Next {
+        let at = Instant::now() + wait;
+        self.not_before = Some(at);
+        Next::Wait(Some(at))
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

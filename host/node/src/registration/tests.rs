@@ -1,0 +1,565 @@
+//! The node's life against a small API server, in paused time.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use http::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use vk_provider::{
+    Aspects, Changes, Condition, ConditionStatus, Cursor, Deletion, Error, Info, Observation, Pod, PodId, Taint,
+};
+
+use super::*;
+use crate::fake_api::{FakeApi, Instead};
+
+/// A provider that describes the node as it is told.
+struct Scripted {
+    answer: Mutex<Answer>,
+    asked: watch::Sender<usize>,
+}
+
+#[async_trait]
+impl Provider for Scripted {
+    fn info(&self) -> Info {
+        Info { name: "mock".into(), version: "1.2.3".into() }
+    }
+    async fn describe(&self) -> vk_provider::Result<Description> {
+        self.asked.send_modify(|asked| *asked += 1);
+        self.answer.lock().unwrap().clone()
+    }
+    async fn create(&self, _: Pod) -> vk_provider::Result<Observation> {
+        Err(no_pods())
+    }
+    async fn update(&self, _: Pod, _: Aspects) -> vk_provider::Result<Observation> {
+        Err(no_pods())
+    }
+    async fn delete(&self, _: &PodId, _: Duration) -> vk_provider::Result<Deletion> {
+        Err(no_pods())
+    }
+    async fn get(&self, _: &PodId) -> vk_provider::Result<Observation> {
+        Err(no_pods())
+    }
+    async fn poll(&self, _: Option<Cursor>) -> vk_provider::Result<Changes> {
+        Err(no_pods())
+    }
+}
+
+fn no_pods() -> Error {
+    Error::new(ErrorKind::Internal, "the node never calls this")
+}
+
+fn description() -> Description {
+    Description {
+        capacity: vec![("cpu".into(), "20".into()), ("memory".into(), "100Gi".into()), ("pods".into(), "20".into())],
+        allocatable: vec![("cpu".into(), "19".into())],
+        ..describe::nothing()
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        node_name: "vk".into(),
+        operating_system: None,
+        addresses: vec!["192.0.2.7".parse().unwrap()],
+        port: None,
+        taints: Taints::Default,
+        describe_every: Duration::from_secs(10),
+        not_ready_after: Duration::from_secs(300),
+        version: "0.1.0".into(),
+    }
+}
+
+struct Running {
+    api: FakeApi,
+    provider: Arc<Scripted>,
+    handle: NodeHandle,
+    facts: watch::Receiver<Option<Arc<NodeFacts>>>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), RegistrationError>>,
+}
+
+impl Running {
+    fn start(api: &FakeApi, settings: Settings, answer: Answer) -> Self {
+        let provider = Arc::new(Scripted { answer: Mutex::new(answer), asked: watch::Sender::new(0) });
+        let (events, writer) = Events::new(api.client(), &settings.node_name);
+        let (registration, handle, facts) =
+            Registration::new(settings, api.client(), Arc::clone(&provider) as Arc<dyn Provider>, events);
+        let stop = CancellationToken::new();
+        tokio::spawn(writer.run(stop.clone()));
+        let task = tokio::spawn(registration.run(stop.clone()));
+        Self { api: api.clone(), provider, handle, facts, stop, task }
+    }
+
+    async fn registered(api: &FakeApi, settings: Settings) -> Self {
+        let mut running = Self::start(api, settings, Ok(description()));
+        running.published(Option::is_some).await;
+        until(|| api.get("nodes/vk").is_some()).await;
+        running
+    }
+
+    /// Waits until the published facts are as said.
+    async fn published(&mut self, holds: impl FnMut(&Option<Arc<NodeFacts>>) -> bool) {
+        let waited = timeout(Duration::from_secs(3600), self.facts.wait_for(holds)).await;
+        waited.expect("it never came to pass").unwrap();
+    }
+
+    fn answer(&self, answer: Answer) {
+        *self.provider.answer.lock().unwrap() = answer;
+    }
+
+    fn node(&self) -> Value {
+        self.api.get("nodes/vk").unwrap()
+    }
+
+    /// A condition as `status reason`.
+    fn condition(&self, kind: &str) -> String {
+        let node = self.node();
+        let conditions = node["status"]["conditions"].as_array().unwrap();
+        let condition = conditions.iter().find(|condition| condition["type"] == kind).unwrap();
+        format!("{} {}", condition["status"].as_str().unwrap(), condition["reason"].as_str().unwrap())
+    }
+}
+
+/// Waits in paused time, at most an hour of it.
+async fn until(mut holds: impl FnMut() -> bool) {
+    timeout(Duration::from_secs(3600), async {
+        while !holds() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("it never came to pass");
+}
+
+fn unavailable() -> Error {
+    Error::new(ErrorKind::Unavailable, "no route to backend")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_made_as_its_operator_and_its_provider_say() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    let node = running.node();
+    assert_eq!(
+        node["metadata"]["labels"],
+        json!({
+            "type": "virtual-kubelet", "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+            "kubernetes.io/hostname": "vk", "kubernetes.io/role": "agent",
+            "node.kubernetes.io/exclude-from-external-load-balancers": "true",
+        })
+    );
+    assert_eq!(
+        node["spec"]["taints"],
+        json!([{ "key": "virtual-kubelet.io/provider", "value": "mock", "effect": "NoSchedule" }])
+    );
+    assert_eq!(node["status"]["capacity"], json!({ "cpu": "20", "memory": "100Gi", "pods": "20" }));
+    assert_eq!(node["status"]["allocatable"], json!({ "cpu": "19", "memory": "100Gi", "pods": "20" }));
+    assert_eq!(
+        node["status"]["addresses"],
+        json!([{ "type": "InternalIP", "address": "192.0.2.7" }, { "type": "Hostname", "address": "vk" }])
+    );
+    assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1.35.0-vk-0.1.0", "not above the API server's");
+    assert_eq!(node["status"]["nodeInfo"]["containerRuntimeVersion"], "mock://1.2.3");
+    assert_eq!(node["status"]["nodeInfo"].as_object().unwrap().len(), 10);
+    assert!(node["status"]["daemonEndpoints"].is_null());
+    assert_eq!(running.condition("Ready"), "True KubeletReady");
+    assert_eq!(running.condition("MemoryPressure"), "False KubeletHasSufficientMemory");
+    assert_eq!(running.condition("NetworkUnavailable"), "False RouteCreated");
+    assert_eq!(running.condition("ProviderReachable"), "True ProviderAnswers");
+    assert_eq!(running.condition("ProviderAuthorized"), "True ProviderAnswers");
+    let facts = running.facts.borrow().clone().unwrap();
+    assert_eq!((facts.uid.as_str(), facts.ready), ("uid-1", true));
+    assert_eq!(facts.allocatable["cpu"].0, "19");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_registered_before_the_provider_has_described_the_node() {
+    let api = FakeApi::default();
+    let mut running = Running::start(&api, settings(), Err(unavailable()));
+    sleep(Duration::from_secs(60)).await;
+    assert!(api.list("nodes").is_empty());
+    running.answer(Ok(description()));
+    running.published(Option::is_some).await;
+    assert_eq!(running.condition("Ready"), "True KubeletReady");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_cannot_work_as_configured_ends_the_start() {
+    let api = FakeApi::default();
+    let running = Running::start(&api, settings(), Err(Error::new(ErrorKind::Invalid, "region is missing")));
+    let error = running.task.await.unwrap().unwrap_err();
+    assert!(matches!(error, RegistrationError::Refused(source) if source.message == "region is missing"));
+    assert!(api.list("nodes").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_of_a_real_kubelet_is_refused() {
+    let api = FakeApi::default();
+    api.put("nodes/vk", json!({ "status": { "nodeInfo": { "kubeletVersion": "v1.36.4" } } }));
+    let before = api.get("nodes/vk");
+    let running = Running::start(&api, settings(), Ok(description()));
+    let error = running.task.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("belongs to a real kubelet (its kubeletVersion is v1.36.4)"), "{error}");
+    assert_eq!(api.get("nodes/vk"), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adopted_node_keeps_what_others_gave_it() {
+    let api = FakeApi::default();
+    api.put("nodes/vk", json!({
+        "metadata": { "labels": { "team": "blue", "type": "old" }, "annotations": { "a.example/b": "c" } },
+        "spec": { "unschedulable": true, "taints": [{ "key": "mine", "effect": "NoExecute" }] },
+        "status": {
+            "nodeInfo": { "kubeletVersion": "v1.30.0-vk-0.0.9" },
+            "capacity": { "cpu": "1", "example.com/fpga": "2", "hugepages-2Mi": "0" },
+            "addresses": [{ "type": "InternalIP", "address": "192.0.2.1" }, { "type": "Hostname", "address": "vk" }],
+            "conditions": [{ "type": "example.com/Checked", "status": "True" }],
+        },
+    }));
+    let running = Running::registered(&api, settings()).await;
+    until(|| running.node()["status"]["capacity"]["cpu"] == "20").await;
+    let node = running.node();
+    assert_eq!(node["metadata"]["labels"]["team"], "blue");
+    assert_eq!(node["metadata"]["labels"]["type"], "virtual-kubelet");
+    assert_eq!(node["metadata"]["annotations"]["a.example/b"], "c");
+    assert_eq!(node["spec"]["unschedulable"], true);
+    let keys: Vec<_> = node["spec"]["taints"].as_array().unwrap().iter().map(|taint| taint["key"].clone()).collect();
+    assert_eq!(keys, ["mine", "virtual-kubelet.io/provider"]);
+    assert_eq!(
+        node["status"]["capacity"],
+        json!({ "cpu": "20", "memory": "100Gi", "pods": "20", "example.com/fpga": "2" })
+    );
+    assert_eq!(node["status"]["addresses"][0]["address"], "192.0.2.7");
+    assert_eq!(node["status"]["addresses"].as_array().unwrap().len(), 2);
+    assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1.35.0-vk-0.1.0");
+    assert_eq!(node["status"]["conditions"][0]["type"], "example.com/Checked");
+    let taints = api.calls(&Method::PATCH).into_iter().find(|call| !call.body["spec"].is_null()).unwrap();
+    assert_eq!(taints.body["metadata"]["resourceVersion"], "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_identity_that_may_not_set_the_role_label_registers_without_it() {
+    let api = FakeApi::default();
+    api.rule(|call| {
+        let labels = &call.body["metadata"]["labels"];
+        (!labels["kubernetes.io/role"].is_null()).then_some(Instead::Refuse(
+            403,
+            "Forbidden",
+            "is not allowed to set the following labels: kubernetes.io/role",
+        ))
+    });
+    let running = Running::registered(&api, settings()).await;
+    assert!(running.node()["metadata"]["labels"]["kubernetes.io/role"].is_null());
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(api.calls(&Method::POST).iter().filter(|call| call.path == "nodes").count(), 2);
+    assert_eq!(api.calls(&Method::PATCH).len(), 0, "it does not try again and again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_adopted_by_an_identity_that_may_not_touch_taints_and_roles_still_works() {
+    let api = FakeApi::default();
+    api.put("nodes/vk", json!({ "metadata": { "labels": {} } }));
+    api.rule(|call| {
+        let forbidden =
+            !call.body["metadata"]["labels"]["kubernetes.io/role"].is_null() || !call.body["spec"].is_null();
+        (call.method == Method::PATCH && forbidden).then_some(Instead::Refuse(403, "Forbidden", "no"))
+    });
+    let running = Running::registered(&api, settings()).await;
+    until(|| running.node()["metadata"]["labels"]["type"] == "virtual-kubelet").await;
+    until(|| running.node()["status"]["capacity"]["cpu"] == "20").await;
+    assert_eq!(running.condition("Ready"), "True KubeletReady");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_somebody_deletes_is_made_again() {
+    let api = FakeApi::default();
+    let mut running = Running::registered(&api, settings()).await;
+    let started = Instant::now();
+    api.remove("nodes/vk");
+    running.published(|facts| facts.as_ref().is_some_and(|facts| facts.uid == "uid-2")).await;
+    assert!(started.elapsed() < Duration::from_secs(1), "at once, not with the next report");
+    assert_eq!(running.condition("Ready"), "True KubeletReady");
+    assert_eq!(running.node()["spec"]["taints"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_while_nothing_changes_but_a_report_every_five_minutes() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    sleep(Duration::from_secs(290)).await;
+    assert_eq!(api.calls(&Method::PATCH).len(), 0);
+    assert!(*running.provider.asked.borrow() >= 29, "it is asked every ten seconds");
+    sleep(Duration::from_secs(20)).await;
+    let patches = api.calls(&Method::PATCH);
+    assert_eq!(patches.len(), 1);
+    let conditions = patches[0].body["status"]["conditions"].as_array().unwrap().clone();
+    assert_eq!(conditions.len(), 7, "all of them, with their heartbeats");
+    assert!(conditions.iter().all(|condition| !condition["lastHeartbeatTime"].is_null()));
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(api.calls(&Method::PATCH).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_break_is_repaired() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    let mut node = running.node();
+    node["metadata"]["labels"]["kubernetes.io/os"] = json!("plan9");
+    node["status"]["capacity"]["cpu"] = json!("20000m");
+    node["status"]["allocatable"]["cpu"] = json!("1");
+    api.put("nodes/vk", node);
+    until(|| running.node()["metadata"]["labels"]["kubernetes.io/os"] == "linux").await;
+    until(|| running.node()["status"]["allocatable"]["cpu"] == "19").await;
+    assert_eq!(running.node()["status"]["capacity"]["cpu"], "20000m", "the same amount is left as it is written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_out_of_reach_shows_at_once_and_makes_the_node_not_ready_later() {
+    let api = FakeApi::default();
+    let mut running = Running::registered(&api, settings()).await;
+    running.answer(Err(unavailable()));
+    let failed = Instant::now();
+    until(|| running.condition("ProviderReachable") == "False Unavailable").await;
+    assert!(failed.elapsed() <= Duration::from_secs(11));
+    assert_eq!(running.condition("Ready"), "True KubeletReady");
+    assert_eq!(running.condition("ProviderAuthorized"), "True ProviderAnswers");
+    running.published(|facts| facts.as_ref().is_some_and(|facts| !facts.ready)).await;
+    assert!((300..=311).contains(&failed.elapsed().as_secs()), "{:?}", failed.elapsed());
+    assert_eq!(running.condition("Ready"), "False ProviderUnreachable");
+    running.answer(Ok(description()));
+    running.published(|facts| facts.as_ref().is_some_and(|facts| facts.ready)).await;
+    assert_eq!(running.condition("ProviderReachable"), "True ProviderAnswers");
+    until(|| api.list("namespaces/default/events").iter().any(|event| event["reason"] == "ProviderUnreachable")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_good_answer_starts_the_time_to_not_ready_anew() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    for _ in 0..4 {
+        running.answer(Err(unavailable()));
+        sleep(Duration::from_secs(200)).await;
+        assert_eq!(running.condition("Ready"), "True KubeletReady");
+        running.answer(Ok(description()));
+        until(|| running.condition("ProviderReachable") == "True ProviderAnswers").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_refused_show_as_unauthorized_and_not_as_unreachable() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    running.answer(Err(Error::new(ErrorKind::Unauthenticated, "token expired")));
+    until(|| running.condition("ProviderAuthorized") == "False Unauthenticated").await;
+    assert_eq!(running.condition("ProviderReachable"), "True ProviderAnswers");
+    running.answer(Ok(description()));
+    until(|| running.condition("ProviderAuthorized") == "True ProviderAnswers").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_call_shows_until_one_succeeds_after_the_longest_back_off() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    running.handle.called::<()>(&Err(Error::new(ErrorKind::PermissionDenied, "may not create")));
+    until(|| running.condition("ProviderAuthorized") == "False PermissionDenied").await;
+    sleep(Duration::from_secs(300)).await;
+    running.handle.called(&Ok(()));
+    assert_eq!(running.condition("ProviderAuthorized"), "False PermissionDenied");
+    running.handle.called::<()>(&Err(unavailable()));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(running.condition("ProviderAuthorized"), "False PermissionDenied");
+    running.handle.called(&Ok(()));
+    until(|| running.condition("ProviderAuthorized") == "True ProviderAnswers").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kick_asks_the_provider_at_once() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    let mut changed = description();
+    changed.capacity[0].1 = "40".into();
+    running.answer(Ok(changed));
+    let started = Instant::now();
+    running.handle.describe_now();
+    until(|| running.node()["status"]["capacity"]["cpu"] == "40").await;
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_provider_takes_back_is_removed() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    let mut more = description();
+    more.labels = vec![("topology.kubernetes.io/zone".into(), "a".into()), ("tier".into(), "burst".into())];
+    more.capacity.push(("example.com/gpu".into(), "2".into()));
+    more.conditions.push(Condition {
+        kind: "QuotaLow".into(),
+        status: ConditionStatus::Affirmed,
+        reason: "Few".into(),
+        message: "m".into(),
+    });
+    running.answer(Ok(more));
+    until(|| running.node()["status"]["capacity"]["example.com/gpu"] == "2").await;
+    assert_eq!(running.condition("QuotaLow"), "True Few");
+    assert_eq!(running.node()["metadata"]["labels"]["topology.kubernetes.io/zone"], "a");
+    running.answer(Ok(description()));
+    until(|| running.node()["status"]["capacity"]["example.com/gpu"].is_null()).await;
+    assert!(running.node()["metadata"]["labels"]["tier"].is_null());
+    let conditions = running.node()["status"]["conditions"].as_array().unwrap().clone();
+    assert!(conditions.iter().all(|condition| condition["type"] != "QuotaLow"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_not_ready_makes_the_node_not_ready_with_its_reason() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    let mut sick = description();
+    sick.conditions = vec![
+        Condition {
+            kind: "Ready".into(),
+            status: ConditionStatus::Denied,
+            reason: "Draining".into(),
+            message: "m".into(),
+        },
+        Condition {
+            kind: "DiskPressure".into(),
+            status: ConditionStatus::Affirmed,
+            reason: "Full".into(),
+            message: "m".into(),
+        },
+        Condition {
+            kind: "ProviderReachable".into(),
+            status: ConditionStatus::Denied,
+            reason: "X".into(),
+            message: "m".into(),
+        },
+    ];
+    running.answer(Ok(sick));
+    until(|| running.condition("Ready") == "False Draining").await;
+    assert_eq!(running.condition("DiskPressure"), "True Full");
+    assert_eq!(running.condition("ProviderReachable"), "True ProviderAnswers", "the host's own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_posts_not_ready_and_leaves_the_node() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    running.stop.cancel();
+    let Running { task, api, .. } = running;
+    task.await.unwrap().unwrap();
+    let node = api.get("nodes/vk").unwrap();
+    let ready = node["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap().clone();
+    assert_eq!(
+        (&ready["status"], &ready["reason"], &ready["message"]),
+        (&json!("False"), &json!("KubeletNotReady"), &json!("vk-host is stopping"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_an_api_server_that_hangs() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    api.rule(|_| Some(Instead::Hang));
+    let started = Instant::now();
+    running.stop.cancel();
+    running.task.await.unwrap().unwrap();
+    assert!(started.elapsed() <= GOODBYE_TIMEOUT + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_down_is_asked_again_until_it_is_back() {
+    let api = FakeApi::default();
+    api.rule(|_| Some(Instead::Refuse(503, "ServiceUnavailable", "starting")));
+    let mut running = Running::start(&api, settings(), Ok(description()));
+    sleep(Duration::from_secs(120)).await;
+    assert!(!running.task.is_finished());
+    api.rule(|_| None);
+    running.published(Option::is_some).await;
+    assert_eq!(running.condition("Ready"), "True KubeletReady");
+}
+
+#[test]
+fn what_a_provider_may_not_set_is_dropped_by_name() {
+    let mut given = description();
+    given.architecture = "not a label".into();
+    given.labels = [
+        ("kubernetes.io/hostname", "evil"),
+        ("node-role.kubernetes.io/control-plane", ""),
+        ("x.k8s.io/y", "z"),
+        ("node.kubernetes.io/instance-type", "big"),
+        ("topology.kubernetes.io/region", "west"),
+        ("type", "other"),
+        ("bad key", "v"),
+        ("key", "bad value"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .to_vec();
+    given.annotations =
+        vec![("node.alpha.kubernetes.io/ttl".into(), "0".into()), ("example.com/n".into(), "any text!".into())];
+    given.capacity = [
+        ("cpu", "lots"),
+        ("memory", "-1Gi"),
+        ("pods", "1.5"),
+        ("example.com/gpu", "500m"),
+        ("sockets", "2"),
+        ("ephemeral-storage", "1Ti"),
+    ]
+    .map(|(name, amount)| (name.to_owned(), amount.to_owned()))
+    .to_vec();
+    given.allocatable = Vec::new();
+    given.taints = [
+        ("node.kubernetes.io/unreachable", "NoExecute"),
+        ("example.com/slow", "PreferNoSchedule"),
+        ("example.com/bad", "Never"),
+    ]
+    .map(|(key, effect)| Taint { key: key.into(), value: String::new(), effect: effect.into() })
+    .to_vec();
+    let info = Info { name: "mock".into(), version: "1".into() };
+    let built = object::build(&Settings { taints: Taints::Disabled, ..settings() }, &info, &given, 40);
+    let labels = built.node.metadata.labels.unwrap();
+    assert_eq!(labels["kubernetes.io/hostname"], "vk");
+    assert_eq!(labels["type"], "virtual-kubelet");
+    assert_eq!(labels["kubernetes.io/arch"], "amd64");
+    assert_eq!(labels["topology.kubernetes.io/region"], "west");
+    assert_eq!(labels["node.kubernetes.io/instance-type"], "big");
+    assert_eq!(labels.len(), 8);
+    assert_eq!(built.node.metadata.annotations.unwrap().len(), 1);
+    let status = built.node.status.unwrap();
+    assert_eq!(status.capacity.unwrap().into_keys().collect::<Vec<_>>(), ["ephemeral-storage"]);
+    assert_eq!(status.node_info.unwrap().kubelet_version, "v1.36.0-vk-0.1.0", "not above what the client speaks");
+    let taints: Vec<String> = built.node.spec.unwrap().taints.unwrap().into_iter().map(|taint| taint.key).collect();
+    assert_eq!(taints, ["example.com/slow"]);
+    for part in [
+        "architecture",
+        "kubernetes.io/hostname is not",
+        "control-plane",
+        "x.k8s.io/y",
+        "\"bad key\"",
+        "\"bad value\"",
+        "node.alpha.kubernetes.io/ttl",
+        "cpu \"lots\"",
+        "memory \"-1Gi\" is negative",
+        "pods \"1.5\" is not a whole number",
+        "example.com/gpu \"500m\" is not a whole number",
+        "\"sockets\"",
+        "node.kubernetes.io/unreachable",
+        "example.com/bad",
+    ] {
+        assert!(built.dropped.iter().any(|complaint| complaint.contains(part)), "{part} in {:#?}", built.dropped);
+    }
+}
+
+#[test]
+fn the_taint_is_what_the_operator_says() {
+    let info = Info { name: "mock".into(), version: "1".into() };
+    let given = Taints::Given(Taint { key: "dedicated".into(), value: "vk".into(), effect: "NoExecute".into() });
+    for (taints, expected) in [
+        (Taints::Default, json!([{ "key": "virtual-kubelet.io/provider", "value": "mock", "effect": "NoSchedule" }])),
+        (Taints::Disabled, Value::Null),
+        (given, json!([{ "key": "dedicated", "value": "vk", "effect": "NoExecute" }])),
+    ] {
+        let built = object::build(&Settings { taints, ..settings() }, &info, &description(), 36);
+        assert_eq!(json!(built.node.spec.unwrap().taints), expected);
+    }
+}
