@@ -1,0 +1,101 @@
+//! What a test's vk-host is started with.
+
+use std::path::PathBuf;
+
+/// Settings of the mock, its sandbox, flags and variables; what is not said is what most tests want.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub(crate) pods: u32,
+    pub(crate) settings: String,
+    pub(crate) sandbox: String,
+    pub(crate) flags: Vec<String>,
+    pub(crate) variables: Vec<(String, String)>,
+    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) with_backend: bool,
+    pub(crate) with_grant: bool,
+    pub(crate) provider: Option<Vec<String>>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            pods: 2_000,
+            settings: String::new(),
+            sandbox: String::new(),
+            flags: Vec::new(),
+            variables: Vec::new(),
+            kubeconfig: None,
+            with_backend: true,
+            with_grant: true,
+            provider: None,
+        }
+    }
+}
+
+impl Setup {
+    /// The node's capacity for pods.
+    pub fn pods(mut self, pods: u32) -> Self {
+        self.pods = pods;
+        self
+    }
+
+    /// A line for the mock.
+    pub fn setting(mut self, line: &str) -> Self {
+        self.settings.push_str(line);
+        self.settings.push('\n');
+        self
+    }
+
+    /// A line of the table `[sandbox]`.
+    pub fn sandbox(mut self, line: &str) -> Self {
+        self.sandbox.push_str(line);
+        self.sandbox.push('\n');
+        self
+    }
+
+    /// A flag, or a flag's value.
+    pub fn flag(mut self, flag: impl Into<String>) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+
+    /// An environment variable.
+    pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The mock uses its backend, but is not granted it.
+    pub fn without_grant(mut self) -> Self {
+        self.with_grant = false;
+        self
+    }
+
+    /// Another identity than the administrator's.
+    pub fn kubeconfig(mut self, file: PathBuf) -> Self {
+        self.kubeconfig = Some(file);
+        self
+    }
+
+    /// The mock keeps its pods by itself.
+    pub fn without_backend(mut self) -> Self {
+        self.with_backend = false;
+        self
+    }
+
+    /// These flags say which provider runs, in place of the mock's file and configuration.
+    pub fn provider(mut self, flags: &[&str]) -> Self {
+        self.provider = Some(flags.iter().map(|flag| (*flag).to_owned()).collect());
+        self
+    }
+
+    /// The configuration file, for a backend at `url`.
+    pub(crate) fn configuration(&self, url: &str) -> String {
+        let Self { pods, settings, sandbox, .. } = self;
+        let backend = if self.with_backend { format!("backend = \"{url}\"\n") } else { String::new() };
+        let net = if self.with_backend && self.with_grant { format!("net = [\"{url}\"]\n") } else { String::new() };
+        format!(
+            "cpu = \"2000\"\nmemory = \"4Ti\"\npods = \"{pods}\"\npoll-after = \"250ms\"\n{backend}{settings}\n[sandbox]\n{net}{sandbox}"
+        )
+    }
+}

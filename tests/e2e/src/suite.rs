@@ -1,0 +1,188 @@
+//! The run: one control plane for all tests, started by the first that needs it and stopped at the end.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use futures::future::LocalBoxFuture;
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+use rustix::process::{Pid, getpgid};
+use tempfile::TempDir;
+use tokio::{
+    runtime::Runtime,
+    sync::{OnceCell, RwLock, mpsc},
+    time,
+};
+use vk_cluster::{Cluster, Options};
+
+use crate::{Bench, Env, programs::Programs};
+
+/// Tests at a time where the command line does not say: they wait more than they compute, but the control plane that
+/// they share does not.
+const THREADS: usize = 4;
+/// No test takes longer.
+const LONGEST_TEST: Duration = Duration::from_secs(150);
+
+/// A test on the cluster.
+pub type EnvTest = for<'a> fn(&'a mut Env) -> LocalBoxFuture<'a, Result<()>>;
+/// A test without one.
+pub type BenchTest = for<'a> fn(&'a Bench) -> LocalBoxFuture<'a, Result<()>>;
+
+/// A control plane and its administrator.
+#[derive(Clone)]
+pub(crate) struct Control {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) client: Client,
+    /// The process group of its components.
+    pub(crate) group: i32,
+}
+
+/// Tests to run.
+pub struct Suite {
+    shared: Arc<Shared>,
+    trials: Vec<Trial>,
+}
+
+/// What tests share.
+struct Shared {
+    runtime: Runtime,
+    folder: TempDir,
+    programs: OnceCell<Result<Programs, String>>,
+    control: OnceCell<Result<Control, String>>,
+    /// Held by all tests, and alone by one that measures.
+    quiet: RwLock<()>,
+    number: AtomicU32,
+}
+
+impl Suite {
+    /// An empty suite.
+    ///
+    /// # Errors
+    ///
+    /// If there can be no threads or no temporary folder.
+    pub fn new() -> Result<Self> {
+        // It fails only where one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let shared = Shared {
+            runtime: Runtime::new().context("cannot start threads")?,
+            folder: tempfile::Builder::new().prefix("vk-e2e-").tempdir().context("cannot make a folder")?,
+            programs: OnceCell::new(),
+            control: OnceCell::new(),
+            quiet: RwLock::new(()),
+            number: AtomicU32::new(1),
+        };
+        Ok(Self { shared: Arc::new(shared), trials: Vec::new() })
+    }
+
+    /// Adds a test that needs no cluster.
+    pub fn without_cluster(&mut self, name: &str, test: BenchTest) {
+        let shared = self.shared.clone();
+        self.add(name, move || shared.runtime.block_on(shared.run_on_bench(test)));
+    }
+
+    /// Adds a test on the cluster.
+    pub fn on_cluster(&mut self, name: &str, test: EnvTest) {
+        let shared = self.shared.clone();
+        self.add(name, move || {
+            shared.runtime.block_on(async {
+                let _others_too = shared.quiet.read().await;
+                shared.run_on_cluster(test).await
+            })
+        });
+    }
+
+    /// Adds a test on the cluster beside which no other one on it runs.
+    pub fn alone_on_cluster(&mut self, name: &str, test: EnvTest) {
+        let shared = self.shared.clone();
+        self.add(name, move || {
+            shared.runtime.block_on(async {
+                let _nobody_else = shared.quiet.write().await;
+                shared.run_on_cluster(test).await
+            })
+        });
+    }
+
+    fn add(&mut self, name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) {
+        let trial = Trial::test(name, move || run().map_err(|error| Failed::from(format!("{error:#}"))));
+        self.trials.push(trial);
+    }
+
+    /// Runs what the command line asks for.
+    pub fn run(self) -> ExitCode {
+        let mut arguments = Arguments::from_args();
+        arguments.test_threads.get_or_insert(THREADS);
+        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        // Every test is over, and with them their shares. Whatever is left ends when the process does.
+        if let Some(shared) = Arc::into_inner(self.shared) {
+            shared.close();
+        }
+        conclusion.exit_code()
+    }
+}
+
+impl Shared {
+    async fn bench(&self) -> Result<Bench> {
+        let programs = self
+            .programs
+            .get_or_init(async || Programs::copy_to(self.folder.path()).await.map_err(|error| format!("{error:#}")));
+        Bench::new(programs.await.clone().map_err(Error::msg)?)
+    }
+
+    async fn control(&self) -> Result<Control> {
+        let control = self.control.get_or_init(async || {
+            eprintln!("e2e: starting a control plane");
+            start().await.map_err(|error| format!("{error:#}"))
+        });
+        control.await.clone().map_err(Error::msg)
+    }
+
+    async fn run_on_bench(&self, test: BenchTest) -> Result<()> {
+        let bench = self.bench().await?;
+        time::timeout(LONGEST_TEST, test(&bench)).await.map_err(|_| too_long())?
+    }
+
+    async fn run_on_cluster(&self, test: EnvTest) -> Result<()> {
+        let (bench, control) = (self.bench().await?, self.control().await?);
+        let (deaths, mut died) = mpsc::unbounded_channel();
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let mut env = Env::new(bench, control, number, deaths).await?;
+        let outcome = tokio::select! {
+            outcome = test(&mut env) => outcome,
+            Some(death) = died.recv() => Err(Error::msg(death)),
+            () = time::sleep(LONGEST_TEST) => Err(too_long()),
+        };
+        env.close(outcome).await
+    }
+
+    fn close(self) {
+        if let Some(Ok(Control { cluster, .. })) = self.control.into_inner()
+            && let Some(cluster) = Arc::into_inner(cluster)
+        {
+            self.runtime.block_on(cluster.stop());
+        }
+    }
+}
+
+async fn start() -> Result<Control> {
+    let cluster = Cluster::start(Options::default()).await?;
+    let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let pids = cluster.pids().await;
+    let (_, pid) = pids.first().context("the control plane has no process")?;
+    let group = getpgid(Pid::from_raw(i32::try_from(*pid)?))?.as_raw_nonzero().get();
+    Ok(Control { cluster: Arc::new(cluster), client: Client::try_from(config)?, group })
+}
+
+fn too_long() -> Error {
+    anyhow!("the test took longer than {LONGEST_TEST:?}")
+}

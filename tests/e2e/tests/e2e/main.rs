@@ -1,0 +1,113 @@
+//! The binary against a real control plane: what users and operators see, in good times and in bad ones.
+//!
+//! `cargo test --test e2e -- workloads` runs the tests of one module, `-- --list` names them all. (With `-p vk-e2e` too, but
+//! then cargo builds many dependencies a second time, for fewer features.)
+
+#![allow(clippy::indexing_slicing, reason = "reading a member of a JSON value never panics")]
+
+mod bundled;
+mod burst;
+mod command_line;
+mod deletion;
+mod events;
+mod faults;
+mod node;
+mod outages;
+mod references;
+mod rejections;
+mod replacement;
+mod restarts;
+mod updates;
+mod workloads;
+
+use std::process::ExitCode;
+
+use vk_e2e::Suite;
+
+macro_rules! tests {
+    ($suite:ident . $kind:ident: $($module:ident :: $name:ident,)*) => {
+        $($suite.$kind(concat!(stringify!($module), "::", stringify!($name)), |given| Box::pin($module::$name(given)));)*
+    };
+}
+
+fn main() -> ExitCode {
+    let mut suite = match Suite::new() {
+        Ok(suite) => suite,
+        Err(error) => {
+            eprintln!("{error:?}");
+            return ExitCode::FAILURE;
+        }
+    };
+    tests! { suite.alone_on_cluster:
+        burst::a_thousand_bound_pods_become_ready_at_two_hundred_a_second,
+        burst::a_backlog_of_a_thousand_bound_pods_is_worked_off_at_two_hundred_a_second,
+        outages::an_outage_of_the_api_server_is_survived,
+    }
+    // The longest come first, so that none is left running alone at the end.
+    tests! { suite.on_cluster:
+        faults::a_guest_that_traps_on_one_pod_harms_no_other,
+        faults::a_guest_that_spins_on_one_pod_harms_no_other,
+        faults::a_guest_that_eats_memory_on_one_pod_harms_no_other,
+        faults::a_guest_that_hangs_on_one_pod_harms_no_other,
+        restarts::fifty_pods_outlive_a_clean_restart_untouched,
+        restarts::fifty_pods_outlive_a_kill_untouched,
+        restarts::a_kill_amid_creations_makes_no_pod_twice_and_loses_none,
+        restarts::what_changed_while_the_host_was_away_is_caught_up_with,
+        restarts::an_orphan_is_removed,
+        restarts::an_orphan_is_kept_with_keep_orphans,
+        restarts::a_clean_stop_posts_not_ready_and_leaves_the_workloads,
+        replacement::a_provider_replaced_under_load_loses_and_doubles_no_pod,
+        replacement::a_broken_replacement_leaves_the_old_provider_serving,
+        workloads::a_deployment_scales_from_none_to_three_and_back,
+        workloads::a_pod_without_the_toleration_stays_away,
+        workloads::a_job_completes,
+        workloads::a_job_fails_at_its_back_off_limit,
+        workloads::a_stateful_set_pod_comes_back_under_its_name_with_another_uid,
+        workloads::a_readiness_gate_holds_ready_back_and_survives,
+        workloads::containers_start_late_restart_and_crash_as_kubectl_shows_it,
+        references::a_pod_sees_the_value_of_every_kind_of_reference,
+        references::a_bound_token_is_accepted_by_the_api_server_for_this_pod,
+        references::a_missing_mandatory_reference_holds_the_pod_until_it_is_there,
+        references::missing_optional_references_are_skipped_with_an_event,
+        updates::edits_of_mounted_objects_reach_the_provider,
+        updates::an_edit_that_only_variables_would_show_causes_no_update,
+        updates::changes_of_metadata_reach_the_provider_and_a_refused_one_leaves_the_pod_running,
+        node::a_deleted_node_is_made_again_and_its_pods_run_on,
+        node::foreign_labels_taints_and_a_cordon_survive,
+        node::the_lease_is_renewed_and_owned_by_the_node,
+        node::a_node_of_a_real_kubelet_is_refused,
+        node::the_taint_is_as_the_flags_say,
+        node::one_namespace_is_served_and_others_are_left_alone,
+        node::a_node_identity_is_enough,
+        rejections::each_kind_of_error_decides_what_becomes_of_a_creation,
+        rejections::refused_pods_of_a_deployment_are_not_made_without_end,
+        rejections::a_backend_that_refuses_the_provider_shows_on_the_node,
+        deletion::a_graceful_deletion_waits_for_the_workload_to_stop,
+        deletion::grace_ends_a_workload_that_does_not_stop,
+        deletion::a_forced_deletion_removes_the_providers_copy_all_the_same,
+        deletion::a_pod_with_a_finalizer_is_terminal_before_it_goes,
+        deletion::a_deleted_namespace_takes_its_pods_along,
+        deletion::a_deleted_pod_of_a_job_is_counted_by_its_job,
+        outages::an_outage_of_the_backend_loses_nothing,
+        outages::a_lost_answer_to_a_creation_makes_no_second_pod,
+        outages::pods_that_the_backend_lost_are_made_again_or_failed,
+        outages::a_host_that_starts_during_an_outage_waits_for_its_end,
+        outages::listings_that_forget_pods_for_a_while_end_none,
+        events::what_the_provider_reports_reaches_kubectl_describe,
+        bundled::a_bundled_provider_is_found_by_its_name,
+        bundled::alone_the_mock_keeps_its_pods_by_itself,
+        command_line::a_component_that_cannot_run_is_refused_before_the_node_is_made,
+        command_line::a_kubeconfig_that_cannot_be_used_is_named,
+        command_line::a_grant_that_is_missing_is_told_in_the_log_and_giving_it_mends_it,
+    }
+    tests! { suite.without_cluster:
+        command_line::a_wrong_command_line_is_one_line_and_exit_code_two,
+        command_line::a_wrong_configuration_is_one_line_with_the_remedy_and_exit_code_one,
+        command_line::a_file_that_is_no_provider_is_told_apart_and_named,
+        command_line::a_host_that_is_not_granted_is_named,
+        command_line::check_describes_the_node_without_a_cluster,
+        command_line::inspect_tells_what_a_component_has_and_lacks,
+        command_line::version_and_help_are_on_standard_output,
+    }
+    suite.run()
+}

@@ -1,0 +1,178 @@
+//! The Node object and its lease.
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Node, Pod},
+};
+use kube::{Api, ResourceExt as _, api::PostParams, runtime::watcher};
+use serde_json::json;
+use vk_e2e::{Env, PATIENCE, Setup, condition, is_ready, uid, until};
+
+fn has_taint(node: &Node, key: &str) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints.into_iter().flatten().any(|taint| taint.key == key)
+}
+
+async fn lease(env: &Env, what: &str, mut wanted: impl FnMut(&Lease) -> bool) -> Result<Lease> {
+    let leases: Api<Lease> = Api::namespaced(env.client.clone(), "kube-node-lease");
+    let own = watcher::Config::default().fields(&format!("metadata.name={}", env.node));
+    let seen = until(leases, own, what, PATIENCE, |seen| seen.values().any(&mut wanted)).await?;
+    seen.into_values().next().context("a lease was seen")
+}
+
+pub(crate) async fn a_deleted_node_is_made_again_and_its_pods_run_on(env: &mut Env) -> Result<()> {
+    env.start(Setup::default()).await?;
+    let uids: Vec<String> = env.running("some", 5).await?.into_keys().collect();
+    let before = env.get_node().await?.uid();
+    env.kubectl(&["delete", "node", &env.node]).await?;
+    let node = env.node_until("to be made again", |node| {
+        node.uid() != before && condition(node, "Ready").is_some_and(|ready| ready.status == "True")
+    });
+    let node = node.await?;
+    ensure!(has_taint(&node, "virtual-kubelet.io/provider"), "it came back without its taint");
+    ensure!(node.labels().get("type").map(String::as_str) == Some("virtual-kubelet"), "{:?}", node.labels());
+    let owned = |lease: &Lease| lease.owner_references().iter().any(|owner| Some(&owner.uid) == node.uid().as_ref());
+    lease(env, "the lease to belong to the new node", owned).await?;
+
+    env.create(env.pod("newcomer")).await?;
+    env.pod_ready("newcomer").await?;
+    let now = env.ready("some", 5).await?;
+    ensure!(now.keys().eq(uids.iter()), "other pods than before");
+    env.made_once_and_left_alone(uids)
+}
+
+pub(crate) async fn foreign_labels_taints_and_a_cordon_survive(env: &mut Env) -> Result<()> {
+    env.start(Setup::default()).await?;
+    env.kubectl(&["label", "node", &env.node, "example.com/rack=7"]).await?;
+    env.kubectl(&["annotate", "node", &env.node, "example.com/note=mine"]).await?;
+    env.kubectl(&["taint", "node", &env.node, "example.com/quiet=yes:NoSchedule"]).await?;
+    env.kubectl(&["cordon", &env.node]).await?;
+
+    let is_kept = |node: &Node| -> Result<()> {
+        ensure!(node.labels().get("example.com/rack").map(String::as_str) == Some("7"), "{:?}", node.labels());
+        ensure!(node.annotations().contains_key("example.com/note"), "{:?}", node.annotations());
+        ensure!(has_taint(node, "example.com/quiet"), "the foreign taint is gone");
+        ensure!(has_taint(node, "virtual-kubelet.io/provider"), "the node's own taint is gone");
+        ensure!(node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true), "the cordon is gone");
+        Ok(())
+    };
+    let has_room_for = |pods: &'static str| {
+        move |node: &Node| {
+            let capacity = node.status.as_ref().and_then(|status| status.capacity.as_ref());
+            capacity.and_then(|capacity| capacity.get("pods")).is_some_and(|quantity| quantity.0 == pods)
+        }
+    };
+    // The node's status is written, and so is the node after a restart.
+    let changed = Setup::default().pods(1_234);
+    env.configure(&changed)?;
+    is_kept(&env.node_until("to have room for 1234", has_room_for("1234")).await?)?;
+    env.kill9().await?;
+    env.start(Setup::default().pods(4_321)).await?;
+    is_kept(&env.node_until("to have room for 4321", has_room_for("4321")).await?)
+}
+
+pub(crate) async fn the_lease_is_renewed_and_owned_by_the_node(env: &mut Env) -> Result<()> {
+    env.start(Setup::default()).await?;
+    let held = |lease: &Lease| lease.spec.as_ref().is_some_and(|spec| spec.renew_time.is_some());
+    let first = lease(env, "a lease", held).await?;
+    let spec = first.spec.clone().context("the lease has no spec")?;
+    ensure!(spec.holder_identity.as_ref() == Some(&env.node), "held by {:?}", spec.holder_identity);
+    ensure!(spec.lease_duration_seconds == Some(40), "{:?}", spec.lease_duration_seconds);
+    let node = env.get_node().await?.uid();
+    ensure!(first.owner_references().iter().any(|owner| Some(&owner.uid) == node.as_ref()), "not the node's");
+    let renewed = |lease: &Lease| lease.spec.as_ref().is_some_and(|now| now.renew_time > spec.renew_time);
+    lease(env, "the lease to be renewed", renewed).await?;
+    Ok(())
+}
+
+pub(crate) async fn a_node_of_a_real_kubelet_is_refused(env: &mut Env) -> Result<()> {
+    let real = serde_json::from_value(json!({
+        "metadata": {"name": env.node},
+        "status": {"nodeInfo": {
+            "architecture": "amd64", "bootID": "", "containerRuntimeVersion": "containerd://2.1.0", "kernelVersion": "6.1",
+            "kubeProxyVersion": "", "kubeletVersion": "v1.36.4", "machineID": "", "operatingSystem": "linux",
+            "osImage": "", "systemUUID": "",
+        }},
+    }))?;
+    env.nodes().create(&PostParams::default(), &real).await?;
+    env.prepare(Setup::default())?;
+    let ended = env.bench.run_command(env.command()).await?;
+    ensure!(ended.code == Some(1), "exit code {:?}: {}", ended.code, ended.errors);
+    let error = ended.error()?;
+    for part in [&env.node, "real kubelet", "v1.36.4", "--nodename"] {
+        ensure!(error.contains(part), "{part} is not in: {error}");
+    }
+    let node = env.get_node().await?;
+    ensure!(!has_taint(&node, "virtual-kubelet.io/provider"), "the node of the real kubelet was changed");
+    Ok(())
+}
+
+pub(crate) async fn the_taint_is_as_the_flags_say(env: &mut Env) -> Result<()> {
+    env.start(Setup::default().flag("--taint").flag("dedicated=burst:PreferNoSchedule")).await?;
+    let node = env.get_node().await?;
+    let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+    let own = taints.iter().find(|taint| taint.key == "dedicated").context("the taint is missing")?;
+    ensure!((own.value.as_deref(), own.effect.as_str()) == (Some("burst"), "PreferNoSchedule"), "{own:?}");
+    ensure!(taints.iter().all(|taint| taint.key != "virtual-kubelet.io/provider"), "{taints:?}");
+
+    env.sigterm().await?;
+    env.kubectl(&["delete", "node", &env.node]).await?;
+    env.start(Setup::default().flag("--disable-taint")).await?;
+    let node = env.get_node().await?;
+    ensure!(!has_taint(&node, "virtual-kubelet.io/provider") && !has_taint(&node, "dedicated"), "{:?}", node.spec);
+    Ok(())
+}
+
+pub(crate) async fn one_namespace_is_served_and_others_are_left_alone(env: &mut Env) -> Result<()> {
+    let elsewhere = format!("{}-elsewhere", env.namespace);
+    env.make_namespace(&elsewhere).await?;
+    let others: Api<Pod> = Api::namespaced(env.client.clone(), &elsewhere);
+    // While all namespaces are served, each gets a pod.
+    env.start(Setup::default()).await?;
+    let early = others.create(&PostParams::default(), &env.pod("early").build()?).await?;
+    env.create(env.pod("orphan")).await?;
+    let orphan = uid(&env.pod_ready("orphan").await?);
+    env.backend_until("the other pod", |backend| backend.pod(&uid(&early)).map(drop).ok_or("not there".to_owned()))
+        .await?;
+    env.sigterm().await?;
+    env.kubectl(&["delete", "pod", "orphan", "--force", "--grace-period=0"]).await?;
+
+    env.start(Setup::default().flag("--namespace").flag(&env.namespace)).await?;
+    let other = others.create(&PostParams::default(), &env.pod("foreign").build()?).await?;
+    let uids: Vec<String> = env.running("own", 3).await?.into_keys().collect();
+    env.made_once_and_left_alone(uids)?;
+    // Of what the backend has, only the namespace's own pods can be orphans.
+    env.backend_without(&[orphan]).await?;
+    env.made_once_and_left_alone([uid(&early)])?;
+    ensure!(env.backend.pod(&uid(&other)).is_none(), "a pod of another namespace was made");
+    let other = others.get("foreign").await?;
+    let untouched = other.status.as_ref().is_none_or(|status| status.container_statuses.is_none());
+    ensure!(untouched && !is_ready(&other), "the status of a pod of another namespace was written");
+    Ok(())
+}
+
+pub(crate) async fn a_node_identity_is_enough(env: &mut Env) -> Result<()> {
+    let user = format!("system:node:{}", env.node);
+    let kubeconfig = env.cluster.kubeconfig_for(&user, Some("system:nodes"))?;
+    // It may not read the namespace that names the cluster.
+    env.start(Setup::default().kubeconfig(kubeconfig).flag("--owner").flag("e2e")).await?;
+    env.kubectl(&["create", "configmap", "page", "--from-literal=title=one"]).await?;
+    env.kubectl(&["create", "secret", "generic", "key", "--from-literal=word=hush"]).await?;
+    let pod = env.pod("member").spec(json!({"automountServiceAccountToken": true}));
+    let pod = pod.mounts("page", json!({"configMap": {"name": "page"}}));
+    env.create(pod.mounts("key", json!({"secret": {"secretName": "key"}}))).await?;
+    let uid = uid(&env.pod_ready("member").await?);
+    let seen = env.backend.pod(&uid).context("the backend has no such pod")?;
+    ensure!(seen.file("key", "word") == Some(b"hush"), "{:?}", seen.file("key", "word"));
+    ensure!(has_taint(&env.get_node().await?, "virtual-kubelet.io/provider"), "the taint is missing");
+    env.kubectl(&["patch", "configmap", "page", "-p", r#"{"data": {"title": "two"}}"#]).await?;
+    env.backend_until("the edit", |backend| {
+        let pod = backend.pod(&uid).ok_or("no such pod")?;
+        if pod.file("page", "title") == Some(b"two") { Ok(()) } else { Err(format!("{:?}", pod.volumes)) }
+    })
+    .await?;
+    env.delete("member").await?;
+    env.pod_gone("member").await?;
+    env.backend_without(&[uid]).await
+}

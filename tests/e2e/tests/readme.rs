@@ -1,0 +1,46 @@
+//! What the README shows is what the repository has.
+
+#![allow(clippy::panic, reason = "a test fails by it")]
+
+use std::{fs, path::Path};
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn the_first_provider_of_the_readme_is_the_one_that_is_built() {
+    let source = read("guests/examples/hello/src/lib.rs");
+    assert!(read("README.md").contains(source.trim()), "copy guests/examples/hello/src/lib.rs into the README");
+}
+
+#[test]
+fn every_recipe_that_a_document_names_exists() {
+    let recipes = read("justfile");
+    let documents = ["README.md", "docs/architecture.md", "docs/configuration.md", "docs/write-a-provider.md"];
+    for document in documents {
+        for named in read(document).split("./just ").skip(1) {
+            let name: String = named.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            assert!(
+                name.is_empty() || recipes.lines().any(|line| line.starts_with(&format!("{name}:"))),
+                "{document} names ./just {name}, which the justfile does not have"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_file_that_a_document_links_to_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for document in ["README.md", "docs/architecture.md", "docs/configuration.md", "docs/write-a-provider.md"] {
+        let folder = root.join(document).parent().map(Path::to_path_buf).unwrap_or_default();
+        for link in read(document).split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap_or_default();
+            assert!(
+                target.is_empty() || target.starts_with("http") || folder.join(target).exists(),
+                "{document} links to {target}, which does not exist"
+            );
+        }
+    }
+}
