@@ -25,6 +25,7 @@ mod quantity;
 mod references;
 mod registration;
 mod status;
+mod version;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -37,16 +37,6 @@ pub(super) fn is_terminal(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// The API server's versions are numbers that grow; what is no number counts as newest.
-fn version(pod: &Pod) -> Option<u64> {
-    pod.metadata.resource_version.as_ref().and_then(|version| version.parse().ok())
-}
-
-/// Whether one version of a pod is older than another.
-pub(super) fn is_older(pod: &Pod, than: &Pod) -> bool {
-    matches!((version(pod), version(than)), (Some(one), Some(other)) if one < other)
-}
-
 /// Whether two are the same version of a pod.
 pub(super) fn is_same(pod: &Pod, other: &Pod) -> bool {
     pod.metadata.resource_version.is_some() && pod.metadata.resource_version == other.metadata.resource_version

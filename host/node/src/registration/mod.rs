@@ -35,7 +35,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use vk_provider::{Description, ErrorKind, OperatingSystem, Provider};
 
-use crate::events::{Events, Kind};
+use crate::{
+    events::{Events, Kind},
+    version::is_older,
+};
 use describe::Answer;
 use error::{RequestError, request};
 use handle::Denial;
@@ -371,12 +374,7 @@ impl Registration {
 
     /// Takes in the node as the API had it at some time: an older one than what is known is of no use.
     fn seen(&mut self, node: Node) {
-        let version =
-            |node: &Node| node.metadata.resource_version.as_ref().and_then(|version| version.parse::<u64>().ok());
-        let older = match (&self.current, version(&node)) {
-            (Some(current), Some(seen)) => version(current).is_some_and(|known| seen < known),
-            _ => false,
-        };
+        let older = self.current.as_ref().is_some_and(|current| is_older(&node.metadata, &current.metadata));
         if !older {
             self.accept(node);
         }

@@ -8,7 +8,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use tokio::time::Instant;
 use vk_provider::{Deletion, Error, ErrorKind, PodId};
 
-use super::{Backoff, Next, Stage, Task, earlier, object};
+use super::{Backoff, Next, Stage, Task, earlier, loss::proves_gone, object};
 use crate::{pods::backoff::LONGEST, status};
 
 /// How often a deletion that is on its way is asked for again at most; its caller is a person who waits.
@@ -136,7 +136,6 @@ impl Task {
     fn seems_gone(&self) -> bool {
         let Stage::Created { since } = self.stage else { return false };
         let inbox = self.inbox.borrow();
-        let proves = |began: Option<Instant>| began.is_some_and(|began| since.is_none_or(|since| began > since));
-        proves(inbox.removed) || inbox.absent.into_iter().any(proves)
+        proves_gone(inbox.removed, since) || inbox.absent.into_iter().any(|began| proves_gone(began, since))
     }
 }

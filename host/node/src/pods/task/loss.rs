@@ -15,17 +15,21 @@ use crate::status::{self, Observed};
 /// A pod that stayed for so long was not lost in a row, as a kubelet counts crashes.
 const LOSSES_END: Duration = Duration::from_secs(600);
 
+/// Whether a report without the pod counts: it was asked for after the moment since which the provider has had the pod.
+pub(super) fn proves_gone(began: Option<Instant>, since: Option<Instant>) -> bool {
+    began.is_some_and(|began| since.is_none_or(|since| began > since))
+}
+
 impl Task {
     /// Whether the provider seems not to have the pod any more.
     pub(super) fn is_missing(&self, since: Option<Instant>) -> bool {
         let inbox = self.inbox.borrow();
-        let proves = |began: Option<Instant>| began.is_some_and(|began| since.is_none_or(|since| began > since));
-        let absent = inbox.absent.map(proves);
+        let absent = inbox.absent.map(|began| proves_gone(began, since));
         if absent == [false, true] {
             // One listing may have been an old one. The second need not wait for its turn.
             self.shared.nudge.relist();
         }
-        absent == [true, true] || proves(inbox.removed)
+        absent == [true, true] || proves_gone(inbox.removed, since)
     }
 
     /// Asks for the one pod before it is given up.

@@ -44,6 +44,7 @@ use crate::{
     references::{Environment, Fingerprint, Links, References},
     registration::{NodeFacts, NodeHandle},
     status::{Observed, ProviderRecord, Report},
+    version::is_older,
 };
 
 use ending::Ending;
@@ -250,7 +251,7 @@ impl Task {
                 }
                 true
             }
-            Some(own) if object::is_older(pod, own) => return false,
+            Some(own) if is_older(&pod.metadata, &own.metadata) => return false,
             Some(own) => !object::is_same(pod, own),
         };
         self.phase.set(pod.status.as_ref().and_then(|status| status.phase.as_deref()));
