@@ -3,7 +3,7 @@
 //! ```text
 //!  Files::changed ─┐
 //!  SIGHUP ─────────┼─> Sources::load ──> Runtime::replace ──> describe again
-//!  Failing::again ─┘         └ any failure: one line, the old one serves on, and it is tried again
+//!  Failing::again ─┘         └ any failure: one line and an event, the old one serves on, and it is tried again
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -46,17 +46,21 @@ pub(crate) async fn run(
         let before = runtime.generation();
         // A stop does not wait for a component to compile.
         match stop.run_until_cancelled(replace(&sources, &runtime, &mut files)).await {
-            Some(Ok(Info { name, version })) => {
+            Some(Ok(provider)) => {
                 failing = Failing::default();
+                let Info { name, version } = &provider;
                 if runtime.generation() == before {
                     tracing::info!(provider = name, version, "the provider's files were loaded again: unchanged");
                 } else {
                     tracing::info!(provider = name, version, "the provider's files were loaded again");
-                    node.describe_now();
+                    node.provider_replaced(&provider);
                 }
             }
             Some(Err(error)) => {
-                if let Some(failure) = failing.failed(causes(&error), repeated) {
+                let failure = causes(&error);
+                // Each time: the event shows how often and when last, and is forgotten after an hour.
+                node.replacement_failed(&failure);
+                if let Some(failure) = failing.failed(failure, repeated) {
                     tracing::error!("the provider was not replaced, and the one before serves on: {failure}");
                 }
             }

@@ -1,11 +1,16 @@
-//! What can go wrong with the node, and the one way in which its requests are made.
+//! What can go wrong with the node, and how its requests are made.
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 /// How long a request to the API server may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pauses between attempts to reach the API server.
+pub(super) const MIN_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(30);
+
 /// Why the node cannot be registered.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
@@ -54,4 +59,20 @@ impl RequestError {
 /// Makes a request, within a bounded time.
 pub(super) async fn request<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, RequestError> {
     Ok(timeout(REQUEST_TIMEOUT, call).await.map_err(|_| RequestError::Timeout)??)
+}
+
+/// Asks until there is an answer. `what` is what cannot be done meanwhile.
+pub(super) async fn persist<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = kube::Result<T>>,
+{
+    let mut pause = MIN_PAUSE;
+    loop {
+        match request(ask()).await {
+            Ok(answer) => return answer,
+            Err(error) => warn!("cannot {what}, trying again in {} s: {error}", pause.as_secs()),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
 }

@@ -1,4 +1,5 @@
-//! How others reach the node's task: to have the provider asked, and to tell whether its calls are authorized.
+//! How others reach the node's task: to tell that the provider was replaced or was not, and whether its calls are
+//! authorized.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,6 +9,7 @@ use tokio::{
 };
 
 use super::health;
+use crate::events::{Events, Kind};
 
 /// How long a denied call shows although others succeed: longer than the longest wait before it is tried again, or the
 /// condition would flap with every try.
@@ -18,6 +20,7 @@ const DENIAL_SHOWS: Duration = Duration::from_secs(330);
 pub struct NodeHandle {
     describe: Arc<Notify>,
     denial: Arc<watch::Sender<Option<Denial>>>,
+    events: Events,
 }
 
 /// The last call that was not authorized.
@@ -29,21 +32,29 @@ pub(super) struct Denial {
 
 impl NodeHandle {
     /// A handle, and what it reaches the task through.
-    pub(super) fn new() -> (Self, Arc<Notify>, watch::Receiver<Option<Denial>>) {
+    pub(super) fn new(events: Events) -> (Self, Arc<Notify>, watch::Receiver<Option<Denial>>) {
         let (denial, receiver) = watch::channel(None);
         let describe = Arc::new(Notify::new());
-        (Self { describe: Arc::clone(&describe), denial: Arc::new(denial) }, describe, receiver)
+        (Self { describe: Arc::clone(&describe), denial: Arc::new(denial), events }, describe, receiver)
     }
 
     /// A handle that reaches nobody.
     #[cfg(test)]
     pub(crate) fn detached() -> Self {
-        Self::new().0
+        Self::new(Events::new(crate::fake_api::FakeApi::default().client(), "detached").0).0
     }
 
-    /// Asks for a describe at once, as after the provider was replaced.
-    pub fn describe_now(&self) {
+    /// Another provider, or another configuration of it, has taken over: it is asked to describe the node at once.
+    pub fn provider_replaced(&self, provider: &vk_provider::Info) {
         self.describe.notify_one();
+        let vk_provider::Info { name, version } = provider;
+        self.events.on_node(Kind::Normal, "ProviderReplaced", format!("provider {name} {version} has taken over"));
+    }
+
+    /// The provider was to be replaced, and serves on as it was.
+    pub fn replacement_failed(&self, why: &str) {
+        let message = format!("the provider was not replaced, and the one before serves on: {why}");
+        self.events.on_node(Kind::Warning, "ProviderReplacementFailed", message);
     }
 
     /// Reports how a provider's call ended, so that the condition `ProviderAuthorized` follows all calls. Never waits.

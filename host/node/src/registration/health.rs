@@ -37,6 +37,11 @@ impl Health {
         self.failing = outcome.err().map(|error| (self.failing.as_ref().map_or(now, |(since, _)| *since), error));
     }
 
+    /// Whether the last describe failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
     /// Takes in whether pod calls are authorized.
     pub(super) fn authorized(&mut self, denied: Option<String>) {
         self.denied = denied;

@@ -109,8 +109,17 @@ pub(super) fn build(settings: &Settings, info: &Info, description: &Description,
 
 /// The version of a node that no virtual kubelet runs; `None` if the host may take the node over.
 pub(super) fn real_kubelet(node: &Node) -> Option<&str> {
+    kubelet_version(node).filter(|version| !version.contains(VERSION_MARK))
+}
+
+/// Whether a virtual kubelet has run the node before.
+pub(super) fn is_virtual(node: &Node) -> bool {
+    kubelet_version(node).is_some_and(|version| version.contains(VERSION_MARK))
+}
+
+fn kubelet_version(node: &Node) -> Option<&str> {
     let version = node.status.as_ref()?.node_info.as_ref()?.kubelet_version.as_str();
-    (!version.is_empty() && !version.contains(VERSION_MARK)).then_some(version)
+    (!version.is_empty()).then_some(version)
 }
 
 /// Whether a name belongs to a domain that a provider has no say in.

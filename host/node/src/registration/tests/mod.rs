@@ -1,14 +1,15 @@
 //! The node's life against a small API server, in paused time.
 
+mod object;
+mod provider;
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use http::Method;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
-use vk_provider::{
-    Aspects, Changes, Condition, ConditionStatus, Cursor, Deletion, Error, Info, Observation, Pod, PodId, Taint,
-};
+use tokio::{task::JoinHandle, time::sleep};
+use vk_provider::{Aspects, Changes, Cursor, Deletion, Error, ErrorKind, Info, Observation, Pod, PodId};
 
 use super::*;
 use crate::fake_api::{FakeApi, Instead};
@@ -53,7 +54,7 @@ fn description() -> Description {
     Description {
         capacity: vec![("cpu".into(), "20".into()), ("memory".into(), "100Gi".into()), ("pods".into(), "20".into())],
         allocatable: vec![("cpu".into(), "19".into())],
-        ..describe::nothing()
+        ..describe::as_known(None)
     }
 }
 
@@ -110,6 +111,11 @@ impl Running {
 
     fn node(&self) -> Value {
         self.api.get("nodes/vk").unwrap()
+    }
+
+    /// An event of the node with this reason.
+    fn event(&self, reason: &str) -> Option<Value> {
+        self.api.list("namespaces/default/events").into_iter().find(|event| event["reason"] == reason)
     }
 
     /// A condition as `status reason`.
@@ -171,26 +177,6 @@ async fn a_node_is_made_as_its_operator_and_its_provider_say() {
     let facts = running.facts.borrow().clone().unwrap();
     assert_eq!((facts.uid.as_str(), facts.ready), ("uid-1", true));
     assert_eq!(facts.allocatable["cpu"].0, "19");
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_is_registered_before_the_provider_has_described_the_node() {
-    let api = FakeApi::default();
-    let mut running = Running::start(&api, settings(), Err(unavailable()));
-    sleep(Duration::from_secs(60)).await;
-    assert!(api.list("nodes").is_empty());
-    running.answer(Ok(description()));
-    running.published(Option::is_some).await;
-    assert_eq!(running.condition("Ready"), "True KubeletReady");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_provider_that_cannot_work_as_configured_ends_the_start() {
-    let api = FakeApi::default();
-    let running = Running::start(&api, settings(), Err(Error::new(ErrorKind::Invalid, "region is missing")));
-    let error = running.task.await.unwrap().unwrap_err();
-    assert!(matches!(error, RegistrationError::Refused(source) if source.message == "region is missing"));
-    assert!(api.list("nodes").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,133 +301,6 @@ async fn what_others_break_is_repaired() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_out_of_reach_shows_at_once_and_makes_the_node_not_ready_later() {
-    let api = FakeApi::default();
-    let mut running = Running::registered(&api, settings()).await;
-    running.answer(Err(unavailable()));
-    let failed = Instant::now();
-    until(|| running.condition("ProviderReachable") == "False Unavailable").await;
-    assert!(failed.elapsed() <= Duration::from_secs(11));
-    assert_eq!(running.condition("Ready"), "True KubeletReady");
-    assert_eq!(running.condition("ProviderAuthorized"), "True ProviderAnswers");
-    running.published(|facts| facts.as_ref().is_some_and(|facts| !facts.ready)).await;
-    assert!((300..=311).contains(&failed.elapsed().as_secs()), "{:?}", failed.elapsed());
-    assert_eq!(running.condition("Ready"), "False ProviderUnreachable");
-    running.answer(Ok(description()));
-    running.published(|facts| facts.as_ref().is_some_and(|facts| facts.ready)).await;
-    assert_eq!(running.condition("ProviderReachable"), "True ProviderAnswers");
-    until(|| api.list("namespaces/default/events").iter().any(|event| event["reason"] == "ProviderUnreachable")).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_good_answer_starts_the_time_to_not_ready_anew() {
-    let api = FakeApi::default();
-    let running = Running::registered(&api, settings()).await;
-    for _ in 0..4 {
-        running.answer(Err(unavailable()));
-        sleep(Duration::from_secs(200)).await;
-        assert_eq!(running.condition("Ready"), "True KubeletReady");
-        running.answer(Ok(description()));
-        until(|| running.condition("ProviderReachable") == "True ProviderAnswers").await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn credentials_that_are_refused_show_as_unauthorized_and_not_as_unreachable() {
-    let api = FakeApi::default();
-    let running = Running::registered(&api, settings()).await;
-    running.answer(Err(Error::new(ErrorKind::Unauthenticated, "token expired")));
-    until(|| running.condition("ProviderAuthorized") == "False Unauthenticated").await;
-    assert_eq!(running.condition("ProviderReachable"), "True ProviderAnswers");
-    running.answer(Ok(description()));
-    until(|| running.condition("ProviderAuthorized") == "True ProviderAnswers").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_denied_call_shows_until_one_succeeds_after_the_longest_back_off() {
-    let api = FakeApi::default();
-    let running = Running::registered(&api, settings()).await;
-    running.handle.called::<()>(&Err(Error::new(ErrorKind::PermissionDenied, "may not create")));
-    until(|| running.condition("ProviderAuthorized") == "False PermissionDenied").await;
-    sleep(Duration::from_secs(300)).await;
-    running.handle.called(&Ok(()));
-    assert_eq!(running.condition("ProviderAuthorized"), "False PermissionDenied");
-    running.handle.called::<()>(&Err(unavailable()));
-    sleep(Duration::from_secs(60)).await;
-    assert_eq!(running.condition("ProviderAuthorized"), "False PermissionDenied");
-    running.handle.called(&Ok(()));
-    until(|| running.condition("ProviderAuthorized") == "True ProviderAnswers").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_kick_asks_the_provider_at_once() {
-    let api = FakeApi::default();
-    let running = Running::registered(&api, settings()).await;
-    let mut changed = description();
-    changed.capacity[0].1 = "40".into();
-    running.answer(Ok(changed));
-    let started = Instant::now();
-    running.handle.describe_now();
-    until(|| running.node()["status"]["capacity"]["cpu"] == "40").await;
-    assert!(started.elapsed() < Duration::from_secs(1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_provider_takes_back_is_removed() {
-    let api = FakeApi::default();
-    let running = Running::registered(&api, settings()).await;
-    let mut more = description();
-    more.labels = vec![("topology.kubernetes.io/zone".into(), "a".into()), ("tier".into(), "burst".into())];
-    more.capacity.push(("example.com/gpu".into(), "2".into()));
-    more.conditions.push(Condition {
-        kind: "QuotaLow".into(),
-        status: ConditionStatus::Affirmed,
-        reason: "Few".into(),
-        message: "m".into(),
-    });
-    running.answer(Ok(more));
-    until(|| running.node()["status"]["capacity"]["example.com/gpu"] == "2").await;
-    assert_eq!(running.condition("QuotaLow"), "True Few");
-    assert_eq!(running.node()["metadata"]["labels"]["topology.kubernetes.io/zone"], "a");
-    running.answer(Ok(description()));
-    until(|| running.node()["status"]["capacity"]["example.com/gpu"].is_null()).await;
-    assert!(running.node()["metadata"]["labels"]["tier"].is_null());
-    let conditions = running.node()["status"]["conditions"].as_array().unwrap().clone();
-    assert!(conditions.iter().all(|condition| condition["type"] != "QuotaLow"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_provider_that_is_not_ready_makes_the_node_not_ready_with_its_reason() {
-    let api = FakeApi::default();
-    let running = Running::registered(&api, settings()).await;
-    let mut sick = description();
-    sick.conditions = vec![
-        Condition {
-            kind: "Ready".into(),
-            status: ConditionStatus::Denied,
-            reason: "Draining".into(),
-            message: "m".into(),
-        },
-        Condition {
-            kind: "DiskPressure".into(),
-            status: ConditionStatus::Affirmed,
-            reason: "Full".into(),
-            message: "m".into(),
-        },
-        Condition {
-            kind: "ProviderReachable".into(),
-            status: ConditionStatus::Denied,
-            reason: "X".into(),
-            message: "m".into(),
-        },
-    ];
-    running.answer(Ok(sick));
-    until(|| running.condition("Ready") == "False Draining").await;
-    assert_eq!(running.condition("DiskPressure"), "True Full");
-    assert_eq!(running.condition("ProviderReachable"), "True ProviderAnswers", "the host's own");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_stop_posts_not_ready_and_leaves_the_node() {
     let api = FakeApi::default();
     let running = Running::registered(&api, settings()).await;
@@ -477,89 +336,4 @@ async fn an_api_server_that_is_down_is_asked_again_until_it_is_back() {
     api.rule(|_| None);
     running.published(Option::is_some).await;
     assert_eq!(running.condition("Ready"), "True KubeletReady");
-}
-
-#[test]
-fn what_a_provider_may_not_set_is_dropped_by_name() {
-    let mut given = description();
-    given.architecture = "not a label".into();
-    given.labels = [
-        ("kubernetes.io/hostname", "evil"),
-        ("node-role.kubernetes.io/control-plane", ""),
-        ("x.k8s.io/y", "z"),
-        ("node.kubernetes.io/instance-type", "big"),
-        ("topology.kubernetes.io/region", "west"),
-        ("type", "other"),
-        ("bad key", "v"),
-        ("key", "bad value"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .to_vec();
-    given.annotations =
-        vec![("node.alpha.kubernetes.io/ttl".into(), "0".into()), ("example.com/n".into(), "any text!".into())];
-    given.capacity = [
-        ("cpu", "lots"),
-        ("memory", "-1Gi"),
-        ("pods", "1.5"),
-        ("example.com/gpu", "500m"),
-        ("sockets", "2"),
-        ("ephemeral-storage", "1Ti"),
-    ]
-    .map(|(name, amount)| (name.to_owned(), amount.to_owned()))
-    .to_vec();
-    given.allocatable = Vec::new();
-    given.taints = [
-        ("node.kubernetes.io/unreachable", "NoExecute"),
-        ("example.com/slow", "PreferNoSchedule"),
-        ("example.com/bad", "Never"),
-    ]
-    .map(|(key, effect)| Taint { key: key.into(), value: String::new(), effect: effect.into() })
-    .to_vec();
-    let info = Info { name: "mock".into(), version: "1".into() };
-    let built = object::build(&Settings { taints: Taints::Disabled, ..settings() }, &info, &given, 40);
-    let labels = built.node.metadata.labels.unwrap();
-    assert_eq!(labels["kubernetes.io/hostname"], "vk");
-    assert_eq!(labels["type"], "virtual-kubelet");
-    assert_eq!(labels["kubernetes.io/arch"], "amd64");
-    assert_eq!(labels["topology.kubernetes.io/region"], "west");
-    assert_eq!(labels["node.kubernetes.io/instance-type"], "big");
-    assert_eq!(labels.len(), 8);
-    assert_eq!(built.node.metadata.annotations.unwrap().len(), 1);
-    let status = built.node.status.unwrap();
-    assert_eq!(status.capacity.unwrap().into_keys().collect::<Vec<_>>(), ["ephemeral-storage"]);
-    assert_eq!(status.node_info.unwrap().kubelet_version, "v1.36.0-vk-0.1.0", "not above what the client speaks");
-    let taints: Vec<String> = built.node.spec.unwrap().taints.unwrap().into_iter().map(|taint| taint.key).collect();
-    assert_eq!(taints, ["example.com/slow"]);
-    for part in [
-        "architecture",
-        "kubernetes.io/hostname is not",
-        "control-plane",
-        "x.k8s.io/y",
-        "\"bad key\"",
-        "\"bad value\"",
-        "node.alpha.kubernetes.io/ttl",
-        "cpu \"lots\"",
-        "memory \"-1Gi\" is negative",
-        "pods \"1.5\" is not a whole number",
-        "example.com/gpu \"500m\" is not a whole number",
-        "\"sockets\"",
-        "node.kubernetes.io/unreachable",
-        "example.com/bad",
-    ] {
-        assert!(built.dropped.iter().any(|complaint| complaint.contains(part)), "{part} in {:#?}", built.dropped);
-    }
-}
-
-#[test]
-fn the_taint_is_what_the_operator_says() {
-    let info = Info { name: "mock".into(), version: "1".into() };
-    let given = Taints::Given(Taint { key: "dedicated".into(), value: "vk".into(), effect: "NoExecute".into() });
-    for (taints, expected) in [
-        (Taints::Default, json!([{ "key": "virtual-kubelet.io/provider", "value": "mock", "effect": "NoSchedule" }])),
-        (Taints::Disabled, Value::Null),
-        (given, json!([{ "key": "dedicated", "value": "vk", "effect": "NoExecute" }])),
-    ] {
-        let built = object::build(&Settings { taints, ..settings() }, &info, &description(), 36);
-        assert_eq!(json!(built.node.spec.unwrap().taints), expected);
-    }
 }
