@@ -189,6 +189,17 @@ impl Inner {
                 }
                 (200, self.store(path, object))
             }
+            Method::DELETE => {
+                let Some(object) = known else { return not_found };
+                let wanted = &call.body["preconditions"];
+                for field in ["uid", "resourceVersion"] {
+                    if !wanted[field].is_null() && wanted[field] != object["metadata"][field] {
+                        return refusal(409, "Conflict", "it is another object or version");
+                    }
+                }
+                self.objects.remove(path);
+                (200, self.publish(path, "DELETED", object))
+            }
             _ => refusal(405, "MethodNotAllowed", "not served"),
         }
     }

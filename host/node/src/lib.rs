@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                     ┌─ registration: Node object, conditions <── Provider::describe
-//!                     ├─ lease: the node lives
+//!                     ├─ lease: the node lives, and this process alone acts for it
 //!  API server <──>  Node ─ pods: watch ──> task per pod ──> Provider::create, update, delete
 //!                     │            │           ^   │
 //!                     │            │           │   └──> status: compose, patch ──> API server
@@ -35,14 +35,16 @@ use tokio::{
     task::{JoinError, JoinHandle},
     time,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use vk_provider::{OperatingSystem, PodEvent, Provider};
 
+pub use lease::LeaseTaken;
 pub use metrics::Metrics;
 pub use owner::{OwnerError, owner};
 pub use registration::{NodeHandle, RegistrationError, Taints};
 
 use events::Events;
+use lease::{Fence, Keeper};
 use references::References;
 use registration::{NodeFacts, Registration};
 
@@ -87,6 +89,9 @@ pub enum Error {
     /// The Node object cannot be had.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
+    /// The node is another process's now.
+    #[error(transparent)]
+    Lease(#[from] LeaseTaken),
     /// A part of the node failed as a program.
     #[error("{part} ended abnormally")]
     Panic {
@@ -100,16 +105,9 @@ pub enum Error {
 
 /// A virtual node, not started yet.
 pub struct Node {
-    config: Config,
-    clients: Clients,
-    provider: Arc<dyn Provider>,
+    acting: Acting,
     reported: mpsc::Receiver<PodEvent>,
-    metrics: Metrics,
-    events: Events,
     writer: events::Writer,
-    registration: Registration,
-    handle: NodeHandle,
-    facts: watch::Receiver<Option<Arc<NodeFacts>>>,
 }
 
 impl Node {
@@ -134,43 +132,100 @@ impl Node {
         };
         let (registration, handle, facts) =
             Registration::new(settings, clients.main.clone(), provider.clone(), events.clone());
-        Self { config, clients, provider, reported, metrics, events, writer, registration, handle, facts }
+        Self {
+            acting: Acting { config, clients, provider, metrics, events, registration, handle, facts },
+            reported,
+            writer,
+        }
     }
 
     /// Tells the node what others saw, while it runs.
     pub fn handle(&self) -> NodeHandle {
-        self.handle.clone()
+        self.acting.handle.clone()
     }
 
     /// Whether the node is registered; changes once.
     pub fn registered(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut facts = self.facts.clone();
+        let mut facts = self.acting.facts.clone();
         async move {
             // The sender goes only when the node ends.
             let _ = facts.wait_for(Option::is_some).await;
         }
     }
 
-    /// Runs the node until `stop`.
+    /// Runs the node until `stop`. Neither the Node nor a pod is touched before the node's lease is this process's.
     ///
-    /// A stop lets provider calls in flight end, for at most 20 seconds, turns the node NotReady and leaves its pods
-    /// and the Node object as they are.
+    /// A stop lets provider calls in flight end, for at most 20 seconds, turns the node NotReady, gives up the lease and
+    /// leaves its pods and the Node object as they are.
     ///
     /// # Errors
     ///
-    /// If the node cannot be registered, because a real kubelet has its name.
+    /// If the node cannot be registered, because a real kubelet has its name, or another process takes its lease.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        // Stopped one after the other: pods while the node still counts as alive, then the node, then what reports.
-        let (node_stop, events_stop) = (CancellationToken::new(), CancellationToken::new());
-        let writer = tokio::spawn(self.writer.run(events_stop.clone()));
-        let relay = tokio::spawn(relay(self.reported, self.events.clone(), events_stop.clone()));
-        let lease = tokio::spawn(lease::run(
-            self.clients.lease,
-            self.config.node_name.clone(),
-            self.facts.clone(),
-            node_stop.clone(),
-        ));
-        let mut registration = tokio::spawn(self.registration.run(node_stop.clone()));
+        let Self { acting, reported, writer } = self;
+        let events_stop = CancellationToken::new();
+        let writer = tokio::spawn(writer.run(events_stop.clone()));
+        let relay = tokio::spawn(relay(reported, acting.events.clone(), events_stop.clone()));
+        let outcome = acting.run(&stop).await;
+        // Last, so that what happened before is told.
+        events_stop.cancel();
+        finish("relay", relay).await?;
+        finish("events", writer).await?;
+        outcome
+    }
+}
+
+/// All of a node that needs its lease.
+struct Acting {
+    config: Config,
+    clients: Clients,
+    provider: Arc<dyn Provider>,
+    metrics: Metrics,
+    events: Events,
+    registration: Registration,
+    handle: NodeHandle,
+    facts: watch::Receiver<Option<Arc<NodeFacts>>>,
+}
+
+impl Acting {
+    /// Takes the lease, acts while it is held, and gives it up.
+    async fn run(self, stop: &CancellationToken) -> Result<(), Error> {
+        let (mut keeper, fence) = Keeper::new(self.clients.lease.clone(), &self.config.node_name, self.facts.clone());
+        let acquired = stop.run_until_cancelled(async {
+            // A real kubelet's lease stays as it is.
+            self.registration.refuse_real_kubelet().await?;
+            keeper.acquire().await;
+            Ok(())
+        });
+        match acquired.await {
+            Some(Ok(())) => {}
+            Some(Err(refused)) => return Err(Error::Registration(refused)),
+            None => {
+                keeper.release().await;
+                return Ok(());
+            }
+        }
+        let lease_stop = CancellationToken::new();
+        let mut lease = tokio::spawn(keeper.hold(lease_stop.clone()));
+        let outcome = tokio::select! {
+            // Another process acts by now: this one drops what it does, without a last word.
+            ended = &mut lease => {
+                stop.cancel();
+                return joined("lease", ended);
+            }
+            outcome = self.act(fence, stop) => outcome,
+        };
+        // Whatever is left of the node's parts ends, and then the lease is given up.
+        stop.cancel();
+        lease_stop.cancel();
+        outcome.and(joined("lease", lease.await))
+    }
+
+    /// Registers the node and runs its pods. Dropped, it ends at once.
+    async fn act(self, fence: Fence, stop: &CancellationToken) -> Result<(), Error> {
+        // Stopped one after the other: pods while the node still counts as alive, then the node.
+        let node_stop = CancellationToken::new();
+        let mut registration = AbortOnDropHandle::new(tokio::spawn(self.registration.run(node_stop.clone())));
         let references = References::new(
             self.clients.main.clone(),
             self.config.namespace.clone(),
@@ -178,6 +233,7 @@ impl Node {
             // Not `stop`: steps that pods have begun are let end, with what they refer to.
             node_stop.clone(),
         );
+        let _references_end = node_stop.clone().drop_guard();
         let shared = Arc::new(pods::Shared {
             provider: self.provider,
             api: pods::PodApi::new(self.clients.main, &self.config.node_name, self.config.namespace),
@@ -185,32 +241,26 @@ impl Node {
             events: self.events,
             node: self.handle,
             facts: self.facts.clone(),
+            fence,
             nudge: Arc::default(),
             keep_orphans: self.config.keep_orphans,
             metrics: self.metrics,
         });
         let mut facts = self.facts;
         let run_pods = async {
-            // No pod call comes before the first describe, and no status before the node has addresses.
+            // No pod call comes before a describe was tried, and no status before the node has addresses.
             // What is waited for comes with a lock, which is gone at the end of this line.
             let registered = stop.run_until_cancelled(facts.wait_for(Option::is_some)).await.is_some();
             if registered { pods::run(shared, stop.clone()).await } else { Ok(()) }
         };
-        let outcome = tokio::select! {
+        tokio::select! {
             ended = &mut registration => joined("registration", ended),
-            ended = bounded(run_pods, &stop) => {
+            ended = bounded(run_pods, stop) => {
                 node_stop.cancel();
                 let registered = joined("registration", registration.await);
                 ended.map_err(|source| Error::Panic { part: "pods", source }).and(registered)
             }
-        };
-        node_stop.cancel();
-        stop.cancel();
-        finish("lease", lease).await?;
-        events_stop.cancel();
-        finish("relay", relay).await?;
-        finish("events", writer).await?;
-        outcome
+        }
     }
 }
 
@@ -240,6 +290,6 @@ async fn finish(part: &'static str, task: JoinHandle<()>) -> Result<(), Error> {
     task.await.map_err(|source| Error::Panic { part, source })
 }
 
-fn joined(part: &'static str, ended: Result<Result<(), RegistrationError>, JoinError>) -> Result<(), Error> {
-    Ok(ended.map_err(|source| Error::Panic { part, source })??)
+fn joined<E: Into<Error>>(part: &'static str, ended: Result<Result<(), E>, JoinError>) -> Result<(), Error> {
+    ended.map_err(|source| Error::Panic { part, source })?.map_err(Into::into)
 }

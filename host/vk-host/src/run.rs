@@ -41,7 +41,7 @@ const PENDING_EVENTS: usize = 1_024;
 ///
 /// # Errors
 ///
-/// If it cannot be started, or its name belongs to a real kubelet.
+/// If it cannot be started, its name belongs to a real kubelet, or another process takes over the node.
 pub(crate) fn run(run: Run, environment: Environment) -> anyhow::Result<()> {
     log::start(&run.log)?;
     for flag in &run.ignored {

@@ -97,6 +97,9 @@ impl Task {
     /// Has the provider stop and remove the pod, with what is left of the grace, or at once without a deadline. Answers
     /// when to ask again if it is not gone yet.
     async fn stop_in_provider(&mut self, deadline: Option<Timestamp>) -> Result<(), (Instant, Option<Error>)> {
+        if !self.may_act().await {
+            return Err((Instant::now(), None));
+        }
         let seems_gone = self.seems_gone();
         let ending = self.ending.get_or_insert_with(|| Ending::new(deadline));
         if ending.gone {

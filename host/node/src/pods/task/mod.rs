@@ -40,6 +40,7 @@ use super::{
 };
 use crate::{
     events::Events,
+    lease::Fence,
     metrics::{Metrics, PhaseGauge},
     references::{Environment, Fingerprint, Links, References},
     registration::{NodeFacts, NodeHandle},
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) events: Events,
     pub(crate) node: NodeHandle,
     pub(crate) facts: watch::Receiver<Option<Arc<NodeFacts>>>,
+    pub(crate) fence: Fence,
     pub(crate) nudge: Arc<Nudge>,
     pub(crate) keep_orphans: bool,
     pub(crate) metrics: Metrics,
@@ -324,6 +326,12 @@ impl Task {
             }
             other => other,
         }
+    }
+
+    /// Waits until something may be changed at the provider, as this host is known to be the node's. Answers no if it
+    /// is stopped before.
+    async fn may_act(&self) -> bool {
+        self.stop.run_until_cancelled(self.shared.fence.open()).await.is_some()
     }
 
     /// Whether the provider must not be called yet.

@@ -25,8 +25,8 @@ impl Task {
             Ok(resolved) => resolved,
             Err(next) => return next,
         };
-        // Resolving may have taken seconds, and what is made now would have to be paid for and removed again.
-        if self.stop.is_cancelled() || self.is_unwanted() {
+        // Until here it may have taken a while, and what is made now would have to be paid for and removed again.
+        if !self.may_act().await || self.is_unwanted() {
             return Next::Step;
         }
         let mut request = resolved.pod.clone();
@@ -99,7 +99,7 @@ impl Task {
     }
 
     async fn update_with(&mut self, pod: &Pod, resolved: Resolved, changed: Aspects) -> Next {
-        if self.stop.is_cancelled() || self.is_unwanted() {
+        if !self.may_act().await || self.is_unwanted() {
             self.stale = true;
             return Next::Step;
         }
