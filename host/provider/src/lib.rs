@@ -43,7 +43,8 @@ pub trait Provider: Send + Sync {
     /// What runs at present; a replaced component changes it.
     fn info(&self) -> Info;
 
-    /// What the node offers. Called before any pod call and then periodically.
+    /// What the node offers. Called before any pod call and then periodically. Pod calls may follow one that failed, if
+    /// the node was there before.
     async fn describe(&self) -> Result<Description>;
 
     /// Starts a pod and returns without waiting for it to run.
