@@ -30,7 +30,7 @@ use crate::{Bench, Env, programs::Programs};
 /// Tests at a time where the command line does not say: they wait more than they compute, but the control plane that
 /// they share does not.
 const THREADS: usize = 4;
-/// No test takes longer.
+/// No test takes longer, unless it says so.
 const LONGEST_TEST: Duration = Duration::from_secs(150);
 
 /// A test on the cluster.
@@ -51,6 +51,8 @@ pub(crate) struct Control {
 pub struct Suite {
     shared: Arc<Shared>,
     trials: Vec<Trial>,
+    /// How long each test may take that is added next.
+    longest: Duration,
 }
 
 /// What tests share.
@@ -81,7 +83,7 @@ impl Suite {
             quiet: RwLock::new(()),
             number: AtomicU32::new(1),
         };
-        Ok(Self { shared: Arc::new(shared), trials: Vec::new() })
+        Ok(Self { shared: Arc::new(shared), trials: Vec::new(), longest: LONGEST_TEST })
     }
 
     /// Adds a test that needs no cluster.
@@ -90,24 +92,29 @@ impl Suite {
         self.add(name, move || shared.runtime.block_on(shared.run_on_bench(test)));
     }
 
+    /// Sets how long each test may take that is added from here on.
+    pub fn allow(&mut self, longest: Duration) {
+        self.longest = longest;
+    }
+
     /// Adds a test on the cluster.
     pub fn on_cluster(&mut self, name: &str, test: EnvTest) {
-        let shared = self.shared.clone();
+        let (shared, longest) = (self.shared.clone(), self.longest);
         self.add(name, move || {
             shared.runtime.block_on(async {
                 let _others_too = shared.quiet.read().await;
-                shared.run_on_cluster(test).await
+                shared.run_on_cluster(test, longest).await
             })
         });
     }
 
     /// Adds a test on the cluster beside which no other one on it runs.
     pub fn alone_on_cluster(&mut self, name: &str, test: EnvTest) {
-        let shared = self.shared.clone();
+        let (shared, longest) = (self.shared.clone(), self.longest);
         self.add(name, move || {
             shared.runtime.block_on(async {
                 let _nobody_else = shared.quiet.write().await;
-                shared.run_on_cluster(test).await
+                shared.run_on_cluster(test, longest).await
             })
         });
     }
@@ -148,10 +155,10 @@ impl Shared {
 
     async fn run_on_bench(&self, test: BenchTest) -> Result<()> {
         let bench = self.bench().await?;
-        time::timeout(LONGEST_TEST, test(&bench)).await.map_err(|_| too_long())?
+        time::timeout(LONGEST_TEST, test(&bench)).await.map_err(|_| too_long(LONGEST_TEST))?
     }
 
-    async fn run_on_cluster(&self, test: EnvTest) -> Result<()> {
+    async fn run_on_cluster(&self, test: EnvTest, longest: Duration) -> Result<()> {
         let (bench, control) = (self.bench().await?, self.control().await?);
         let (deaths, mut died) = mpsc::unbounded_channel();
         let number = self.number.fetch_add(1, Ordering::Relaxed);
@@ -159,7 +166,7 @@ impl Shared {
         let outcome = tokio::select! {
             outcome = test(&mut env) => outcome,
             Some(death) = died.recv() => Err(Error::msg(death)),
-            () = time::sleep(LONGEST_TEST) => Err(too_long()),
+            () = time::sleep(longest) => Err(too_long(longest)),
         };
         env.close(outcome).await
     }
@@ -183,6 +190,6 @@ async fn start() -> Result<Control> {
     Ok(Control { cluster: Arc::new(cluster), client: Client::try_from(config)?, group })
 }
 
-fn too_long() -> Error {
-    anyhow!("the test took longer than {LONGEST_TEST:?}")
+fn too_long(longest: Duration) -> Error {
+    anyhow!("the test took longer than {longest:?}")
 }

@@ -74,6 +74,16 @@ impl VkHost {
         self.signal(Signal::KILL);
     }
 
+    /// Freezes it, as a debugger or a machine that is short of everything does.
+    pub fn freeze(&self) {
+        self.send(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.send(Signal::CONT);
+    }
+
     /// Says that its end is no failure of the test.
     pub fn may_end(&self) {
         self.asked.store(true, Ordering::SeqCst);
@@ -98,6 +108,10 @@ impl VkHost {
 
     fn signal(&self, signal: Signal) {
         self.may_end();
+        self.send(signal);
+    }
+
+    fn send(&self, signal: Signal) {
         // Once it has been waited for, its number may be another's.
         if self.ended.borrow().is_none() {
             let _ = kill_process(self.pid, signal);

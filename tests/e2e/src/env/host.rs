@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
-use super::{Env, STOPS_WITHIN, tail};
+use super::{Env, LEASE_STILL, STOPS_WITHIN, tail};
 use crate::{PATIENCE, Setup, VkHost, condition, eventually};
 
 impl Env {
@@ -69,20 +69,35 @@ impl Env {
         Ok(())
     }
 
+    /// Starts another vk-host beside the test's own, for the same node and with the same files, and waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub fn launch_another(&self, setup: &Setup) -> Result<VkHost> {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let log = self.bench.path(&format!("another-{}.log", NEXT.fetch_add(1, Ordering::Relaxed)));
+        VkHost::start(self.command_for(setup), &log, self.deaths.clone())
+    }
+
     /// vk-host with all flags of the setup; for runs that are to fail.
     pub fn command(&self) -> Command {
+        self.command_for(&self.setup)
+    }
+
+    fn command_for(&self, setup: &Setup) -> Command {
         let mut command = self.bench.vk_host();
-        let kubeconfig = self.setup.kubeconfig.clone().unwrap_or_else(|| self.cluster.kubeconfig());
+        let kubeconfig = setup.kubeconfig.clone().unwrap_or_else(|| self.cluster.kubeconfig());
         command.arg("--kubeconfig").arg(kubeconfig).args(["--nodename", &self.node]);
-        match &self.setup.provider {
+        match &setup.provider {
             Some(flags) => command.args(flags),
             None => {
                 command.arg("--provider-wasm").arg(self.component());
                 command.arg("--provider-config").arg(self.bench.path("mock.toml"))
             }
         };
-        command.arg("--cache-dir").arg(&self.bench.programs.cache).args(&self.setup.flags);
-        command.envs(self.setup.variables.iter().map(|(name, value)| (name, value)));
+        command.arg("--cache-dir").arg(&self.bench.programs.cache).args(&setup.flags);
+        command.envs(setup.variables.iter().map(|(name, value)| (name, value)));
         // With the control plane's processes, so that its reaper ends this one too when it ends them.
         command.process_group(self.group);
         command
@@ -97,10 +112,13 @@ impl Env {
         let port = self.metrics.context("vk-host was not started")?;
         let url = format!("http://127.0.0.1:{port}/readyz");
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
-        eventually("vk-host to register its node", PATIENCE, async || match client.get(&url).send().await {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => Err(format!("{} from {url}", answer.status())),
-            Err(error) => Err(error.to_string()),
+        // One that was killed before it has left a lease that is waited for.
+        eventually("vk-host to register its node", LEASE_STILL + PATIENCE, async || {
+            match client.get(&url).send().await {
+                Ok(answer) if answer.status().is_success() => Ok(()),
+                Ok(answer) => Err(format!("{} from {url}", answer.status())),
+                Err(error) => Err(error.to_string()),
+            }
         })
         .await?;
         self.node_until("to be Ready", |node| condition(node, "Ready").is_some_and(|ready| ready.status == "True"))

@@ -18,6 +18,8 @@ use crate::{Bench, PATIENCE, Setup, VkHost, suite::Control, until};
 
 /// A stop waits for calls in flight, for at most 20 s.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
+/// How long vk-host waits for the lease of another one that does not move.
+const LEASE_STILL: Duration = Duration::from_secs(15);
 /// Lines of vk-host's log that a failure shows.
 const SHOWN_LINES: usize = 60;
 

@@ -11,6 +11,7 @@ mod command_line;
 mod deletion;
 mod events;
 mod faults;
+mod holder;
 mod node;
 mod outages;
 mod references;
@@ -20,7 +21,7 @@ mod restarts;
 mod updates;
 mod workloads;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use vk_e2e::Suite;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         outages::an_outage_of_the_api_server_is_survived,
     }
     // The longest come first, so that none is left running alone at the end.
+    suite.allow(Duration::from_secs(300));
     tests! { suite.on_cluster:
         faults::a_guest_that_traps_on_one_pod_harms_no_other,
         faults::a_guest_that_spins_on_one_pod_harms_no_other,
@@ -72,9 +74,17 @@ fn main() -> ExitCode {
         updates::edits_of_mounted_objects_reach_the_provider,
         updates::an_edit_that_only_variables_would_show_causes_no_update,
         updates::changes_of_metadata_reach_the_provider_and_a_refused_one_leaves_the_pod_running,
+        holder::two_clusters_with_one_backend_and_equal_names_leave_each_other_alone,
+        holder::a_host_that_stood_still_finds_its_lease_taken_and_touches_nothing,
+        holder::a_second_host_takes_over_soon_from_one_that_was_killed,
+        holder::a_second_host_waits_without_a_deed_and_takes_over_from_one_that_stops,
+        holder::a_host_whose_lease_is_taken_ends_and_leaves_the_node_as_it_is,
         node::a_deleted_node_is_made_again_and_its_pods_run_on,
         node::foreign_labels_taints_and_a_cordon_survive,
         node::the_lease_is_renewed_and_owned_by_the_node,
+        node::another_address_reaches_the_node_and_its_pods,
+        node::a_provider_out_of_reach_for_long_makes_the_node_not_ready_until_it_is_back,
+        node::a_node_is_not_made_before_the_provider_can_describe_it,
         node::a_node_of_a_real_kubelet_is_refused,
         node::the_taint_is_as_the_flags_say,
         node::one_namespace_is_served_and_others_are_left_alone,
@@ -91,7 +101,7 @@ fn main() -> ExitCode {
         outages::an_outage_of_the_backend_loses_nothing,
         outages::a_lost_answer_to_a_creation_makes_no_second_pod,
         outages::pods_that_the_backend_lost_are_made_again_or_failed,
-        outages::a_host_that_starts_during_an_outage_waits_for_its_end,
+        outages::a_host_that_starts_during_an_outage_keeps_node_and_pods_ready,
         outages::listings_that_forget_pods_for_a_while_end_none,
         events::what_the_provider_reports_reaches_kubectl_describe,
         bundled::a_bundled_provider_is_found_by_its_name,

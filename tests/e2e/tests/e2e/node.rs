@@ -1,5 +1,7 @@
 //! The Node object and its lease.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::{
     coordination::v1::Lease,
@@ -7,7 +9,8 @@ use k8s_openapi::api::{
 };
 use kube::{Api, ResourceExt as _, api::PostParams, runtime::watcher};
 use serde_json::json;
-use vk_e2e::{Env, PATIENCE, Setup, condition, is_ready, uid, until};
+use tokio::time::Instant;
+use vk_e2e::{Env, PATIENCE, Seen, Setup, condition, is_ready, phase, uid, until};
 
 fn has_taint(node: &Node, key: &str) -> bool {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
@@ -74,15 +77,95 @@ pub(crate) async fn foreign_labels_taints_and_a_cordon_survive(env: &mut Env) ->
 
 pub(crate) async fn the_lease_is_renewed_and_owned_by_the_node(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
-    let held = |lease: &Lease| lease.spec.as_ref().is_some_and(|spec| spec.renew_time.is_some());
-    let first = lease(env, "a lease", held).await?;
+    // It is held before there is a node.
+    let owned = |lease: &Lease| !lease.owner_references().is_empty();
+    let first = lease(env, "a lease with an owner", owned).await?;
     let spec = first.spec.clone().context("the lease has no spec")?;
     ensure!(spec.holder_identity.as_ref() == Some(&env.node), "held by {:?}", spec.holder_identity);
     ensure!(spec.lease_duration_seconds == Some(40), "{:?}", spec.lease_duration_seconds);
     let node = env.get_node().await?.uid();
     ensure!(first.owner_references().iter().any(|owner| Some(&owner.uid) == node.as_ref()), "not the node's");
+    let instance = first.annotations().get("vk-host.dev/instance").context("the lease names no process")?;
+    ensure!(instance.len() == 32 && instance.bytes().all(|byte| byte.is_ascii_hexdigit()), "{instance}");
     let renewed = |lease: &Lease| lease.spec.as_ref().is_some_and(|now| now.renew_time > spec.renew_time);
     lease(env, "the lease to be renewed", renewed).await?;
+    Ok(())
+}
+
+pub(crate) async fn another_address_reaches_the_node_and_its_pods(env: &mut Env) -> Result<()> {
+    let addresses_are = |wanted: &'static [&'static str]| {
+        move |node: &Node| {
+            let addresses = node.status.as_ref().and_then(|status| status.addresses.as_ref()).into_iter().flatten();
+            let internal = addresses.filter(|address| address.type_ == "InternalIP").map(|address| &address.address);
+            internal.eq(wanted)
+        }
+    };
+    let host_is = |wanted: &'static [&'static str]| {
+        move |seen: &Seen<Pod>| {
+            seen.values().filter_map(|pod| pod.status.as_ref()).all(|status| {
+                let ips = status.host_ips.iter().flatten().map(|host| &host.ip);
+                ips.eq(wanted) && status.host_ip.as_deref() == wanted.first().copied()
+            })
+        }
+    };
+    env.start(Setup::default().flag("--address").flag("192.0.2.7")).await?;
+    let uids: Vec<String> = env.running("some", 3).await?.into_keys().collect();
+    env.node_until("to have its address", addresses_are(&["192.0.2.7"])).await?;
+    env.pods_until("group=some", "the pods to have its address", host_is(&["192.0.2.7"])).await?;
+    for (flag, wanted) in
+        [("2001:db8::8,192.0.2.8", &["2001:db8::8", "192.0.2.8"] as &[_]), ("192.0.2.9", &["192.0.2.9"])]
+    {
+        env.sigterm().await?;
+        env.start(Setup::default().flag("--address").flag(flag)).await?;
+        env.node_until("to have another address", addresses_are(wanted)).await?;
+        let pods = env.pods_until("group=some", "the pods to have another host address", host_is(wanted)).await?;
+        ensure!(pods.keys().eq(uids.iter()), "other pods than before");
+        for pod in pods.values() {
+            let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+            let restarted = containers.into_iter().flatten().any(|container| container.restart_count > 0);
+            ensure!(!restarted && phase(pod) == "Running", "{:?}", pod.status);
+        }
+    }
+    env.ready("some", 3).await?;
+    env.made_once_and_left_alone(uids)
+}
+
+pub(crate) async fn a_provider_out_of_reach_for_long_makes_the_node_not_ready_until_it_is_back(
+    env: &mut Env,
+) -> Result<()> {
+    env.start(Setup::default().flag("--not-ready-after").flag("3s")).await?;
+    let uids: Vec<String> = env.running("some", 3).await?.into_keys().collect();
+    env.backend.stop().await;
+    let is =
+        |status: &'static str| move |node: &Node| condition(node, "Ready").is_some_and(|ready| ready.status == status);
+    let began = Instant::now();
+    let node = env.node_until("to be NotReady", is("False")).await?;
+    ensure!(began.elapsed() >= Duration::from_secs(3), "NotReady after {:?}", began.elapsed());
+    let reason = condition(&node, "Ready").and_then(|ready| ready.reason.clone());
+    ensure!(reason.as_deref() == Some("ProviderUnreachable"), "{reason:?}");
+    env.backend.restart().await?;
+    env.node_until("to be Ready again", is("True")).await?;
+    env.ready("some", 3).await?;
+    env.made_once_and_left_alone(uids)
+}
+
+pub(crate) async fn a_node_is_not_made_before_the_provider_can_describe_it(env: &mut Env) -> Result<()> {
+    let leases: Api<Lease> = Api::namespaced(env.client.clone(), "kube-node-lease");
+    env.backend.stop().await;
+    env.launch(Setup::default())?;
+    env.line(0, &["WARN", &env.node, "as soon as the provider has described it"]).await?;
+    ensure!(env.nodes().get_opt(&env.node).await?.is_none(), "a node without a size was made");
+    lease(env, "the lease to be held", |lease| lease.owner_references().is_empty()).await?;
+    // Of a node that never was, nothing is left.
+    ensure!(env.sigterm().await?.code() == Some(0), "the host did not end well");
+    ensure!(leases.get_opt(&env.node).await?.is_none(), "a lease without a node was left");
+
+    env.launch(Setup::default())?;
+    env.backend.restart().await?;
+    env.registered().await?;
+    let node = env.get_node().await?.uid();
+    let owned = |lease: &Lease| lease.owner_references().iter().any(|owner| Some(&owner.uid) == node.as_ref());
+    lease(env, "the lease to belong to the node", owned).await?;
     Ok(())
 }
 
@@ -105,6 +188,8 @@ pub(crate) async fn a_node_of_a_real_kubelet_is_refused(env: &mut Env) -> Result
     }
     let node = env.get_node().await?;
     ensure!(!has_taint(&node, "virtual-kubelet.io/provider"), "the node of the real kubelet was changed");
+    let leases: Api<Lease> = Api::namespaced(env.client.clone(), "kube-node-lease");
+    ensure!(leases.get_opt(&env.node).await?.is_none(), "the lease of the real kubelet was written");
     Ok(())
 }
 

@@ -1,9 +1,20 @@
 //! Something that vk-host needs is away for a while.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
+use k8s_openapi::{
+    api::core::v1::{Node, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::runtime::watcher;
+use tokio::time::{self, Instant};
 use vk_backend::{Effect, Fault, Operation};
-use vk_e2e::{Env, Setup, condition, is_ready, phase, reason, uid};
+use vk_e2e::{Env, PATIENCE, Seen, Setup, condition, is_ready, phase, reason, uid, until};
+
+/// After a lease was renewed last, the controller manager waits 50 s before it sets the node's pods NotReady.
+const LAPSES: Duration = Duration::from_secs(65);
 
 pub(crate) async fn an_outage_of_the_backend_loses_nothing(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
@@ -116,21 +127,43 @@ pub(crate) async fn pods_that_the_backend_lost_are_made_again_or_failed(env: &mu
     Ok(())
 }
 
-pub(crate) async fn a_host_that_starts_during_an_outage_waits_for_its_end(env: &mut Env) -> Result<()> {
+pub(crate) async fn a_host_that_starts_during_an_outage_keeps_node_and_pods_ready(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
-    let uids: Vec<String> = env.running("some", 5).await?.into_keys().collect();
+    let before = env.running("some", 5).await?;
     env.kill9().await?;
+    let killed = Instant::now();
     env.backend.stop().await;
-    let before = env.log().lines().count();
+    let lines = env.log().lines().count();
     env.launch(Setup::default())?;
-    env.line(before, &["WARN", "describe", &env.backend.address().to_string()]).await?;
-    env.backend.restart().await?;
+    env.line(lines, &["WARN", "describe", &env.backend.address().to_string()]).await?;
     env.registered().await?;
+    let node = env.node_until("to show that the provider cannot be reached", |node| {
+        condition(node, "ProviderReachable").is_some_and(|condition| condition.status == "False")
+    });
+    let node = node.await?;
+    time::sleep_until(killed + LAPSES).await;
+
+    env.backend.restart().await?;
+    // Waits double up to a minute, so that the next call may be as far away.
     env.create(env.pod("newcomer")).await?;
-    env.pod_ready("newcomer").await?;
+    let newcomer = watcher::Config::default().fields("metadata.name=newcomer");
+    let ready = |seen: &Seen<_>| seen.values().any(is_ready);
+    until(env.pods(), newcomer, "the newcomer to be Ready", PATIENCE + Duration::from_secs(60), ready).await?;
+    // None has lost it for a moment: the times of the transitions are the same.
+    let since = |node: &Node| condition(node, "Ready").and_then(|ready| ready.last_transition_time.clone());
+    ensure!(since(&env.get_node().await?) == since(&node), "the node has lost Ready");
     let now = env.ready("some", 5).await?;
-    ensure!(now.keys().eq(uids.iter()), "other pods than before");
-    env.made_once_and_left_alone(uids)
+    ensure!(now.keys().eq(before.keys()), "other pods than before");
+    for (uid, pod) in &now {
+        ensure!(ready_since(pod) == ready_since(&before[uid]), "pod {:?} has lost Ready", pod.metadata.name);
+    }
+    env.made_once_and_left_alone(now.into_keys())
+}
+
+fn ready_since(pod: &Pod) -> Option<Time> {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready")?;
+    ready.last_transition_time.clone()
 }
 
 pub(crate) async fn an_outage_of_the_api_server_is_survived(env: &mut Env) -> Result<()> {

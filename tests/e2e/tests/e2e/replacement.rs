@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::Node;
-use vk_e2e::{Env, PATIENCE, Setup, eventually};
+use k8s_openapi::api::core::v1::{Event, Node};
+use kube::{Api, runtime::watcher};
+use vk_e2e::{Env, PATIENCE, Setup, eventually, until};
 
 const PODS: usize = 150;
 /// What tells that a replacement serves.
@@ -42,6 +43,15 @@ async fn replaced(env: &Env, times: usize) -> Result<()> {
     .await
 }
 
+/// Waits for an event of the node.
+async fn node_event(env: &Env, reason: &str, told: &str) -> Result<()> {
+    let events: Api<Event> = Api::namespaced(env.client.clone(), "default");
+    let selection = watcher::Config::default().fields(&format!("involvedObject.name={},reason={reason}", env.node));
+    let tells = |event: &Event| event.message.as_ref().is_some_and(|message| message.contains(told));
+    let what = format!("an event {reason} of the node with {told}");
+    until(events, selection, &what, PATIENCE, |seen| seen.values().any(tells)).await.map(drop)
+}
+
 pub(crate) async fn a_provider_replaced_under_load_loses_and_doubles_no_pod(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
     let component = std::fs::read(env.component())?;
@@ -69,6 +79,7 @@ pub(crate) async fn a_provider_replaced_under_load_loses_and_doubles_no_pod(env:
     };
     futures::try_join!(creating, replacing)?;
 
+    node_event(env, "ProviderReplaced", "provider mock").await?;
     env.node_until("to be as the new configuration says", has_room_for("3456")).await?;
     let ready = env.ready("load", PODS).await?;
     env.made_once_and_left_alone(ready.keys().cloned())?;
@@ -104,6 +115,7 @@ pub(crate) async fn a_broken_replacement_leaves_the_old_provider_serving(env: &m
         let before = env.log().lines().count();
         env.replace(file, content)?;
         env.line(before, &[NOT_REPLACED, told]).await?;
+        node_event(env, "ProviderReplacementFailed", told).await?;
         let name = format!("after-{number}");
         env.create(env.pod(&name)).await?;
         env.pod_ready(&name).await?;
