@@ -1,7 +1,5 @@
 //! The kind of a provider's error decides what becomes of the pod.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use serde_json::json;
 use vk_backend::{Effect, Fault, Operation};
