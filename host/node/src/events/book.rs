@@ -93,6 +93,7 @@ impl Book {
     pub(super) fn enter(&mut self, occurrences: impl Iterator<Item = Occurrence>, now: Instant) -> Vec<Write> {
         self.forget(now);
         let mut writes: Vec<Write> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for occurrence in occurrences {
             let key = Key {
                 uid: occurrence.about.uid.clone(),
@@ -106,8 +107,9 @@ impl Book {
                 continue;
             }
             let write = self.enter_one(key, occurrence, now);
-            let name = &write.event().metadata.name;
-            match writes.iter_mut().find(|known| known.event().metadata.name == *name) {
+            let name = write.event().metadata.name.clone().unwrap_or_default();
+            let place = *places.entry(name).or_insert(writes.len());
+            match writes.get_mut(place) {
                 Some(Write::Create(event)) => *event = write.event().clone(),
                 Some(repeat) => *repeat = write,
                 None => writes.push(write),
