@@ -7,6 +7,7 @@
 //!                     │            │           ^   │
 //!                     │            │           │   └──> status: compose, patch ──> API server
 //!                     │            │           └── Provider::poll
+//!                     │            ├─ admission: whether the node takes a pod
 //!                     │            └─ references: ConfigMaps, Secrets, tokens, services a pod needs
 //!                     └─ events: what `kubectl describe` shows
 //! ```
@@ -14,6 +15,7 @@
 //! Data goes one way: watch event, pod task, provider call, observation, status patch. The crate knows nothing of
 //! WebAssembly; a provider is whatever implements [`vk_provider::Provider`].
 
+mod admission;
 mod events;
 #[cfg(test)]
 mod fake_api;
@@ -238,6 +240,7 @@ impl Acting {
             provider: self.provider,
             api: pods::PodApi::new(self.clients.main, &self.config.node_name, self.config.namespace),
             references,
+            admission: admission::Admission::new(),
             events: self.events,
             node: self.handle,
             facts: self.facts.clone(),

@@ -3,7 +3,7 @@
 //! Kept in billionths of a unit, the finest that Kubernetes distinguishes; what is finer is rounded away from zero, as
 //! Kubernetes does.
 
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, ops::Add, str::FromStr};
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
@@ -76,6 +76,15 @@ impl PartialOrd for Quantity {
 impl Ord for Quantity {
     fn cmp(&self, other: &Quantity) -> Ordering {
         self.nanos.cmp(&other.nanos)
+    }
+}
+
+impl Add for Quantity {
+    type Output = Quantity;
+
+    /// Written as the first is.
+    fn add(self, other: Quantity) -> Quantity {
+        Quantity { nanos: self.nanos.saturating_add(other.nanos), format: self.format }
     }
 }
 
@@ -192,7 +201,6 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// What a suffix multiplies by, as a factor and a power of ten.
 /// Whether the API server takes the text as an amount of a resource, which is never negative.
 pub(crate) fn is_amount(text: &str) -> bool {
     text.parse::<Quantity>().is_ok_and(|amount| amount >= Quantity::ZERO)
@@ -204,6 +212,7 @@ pub(crate) fn equal(left: &Text, right: &Text) -> bool {
         || matches!((Quantity::try_from(left), Quantity::try_from(right)), (Ok(left), Ok(right)) if left == right)
 }
 
+/// What a suffix multiplies by, as a factor and a power of ten.
 fn parse_suffix(suffix: &str) -> Option<(i128, i64, Format)> {
     let decimal = |exponent| Some((1, exponent, Format::DecimalSi));
     let binary = |power: u32| Some((1_i128 << power, 0, Format::BinarySi));

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
@@ -33,9 +33,9 @@ pub(crate) enum WriteError {
     Timeout,
 }
 
-/// Why pods could not be listed.
+/// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ListError {
+pub(crate) enum ReadError {
     /// The API server says no.
     #[error(transparent)]
     Failed(#[from] kube::Error),
@@ -77,18 +77,24 @@ impl PodApi {
     }
 
     /// The uids of the node's pods as etcd has them at this moment.
-    pub(crate) async fn list_uids(&self) -> Result<HashSet<String>, ListError> {
+    pub(crate) async fn list_uids(&self) -> Result<HashSet<String>, ReadError> {
         let api = self.scope();
         let mut params = ListParams::default().fields(&self.selector()).limit(PAGE);
         let mut uids = HashSet::new();
         loop {
-            let page = time::timeout(TIMEOUT, api.list_metadata(&params)).await.map_err(|_| ListError::Timeout)??;
+            let page = time::timeout(TIMEOUT, api.list_metadata(&params)).await.map_err(|_| ReadError::Timeout)??;
             uids.extend(page.items.iter().filter_map(ResourceExt::uid));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(uids),
             }
         }
+    }
+
+    /// The node as etcd has it at this moment.
+    pub(crate) async fn node(&self) -> Result<Node, ReadError> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        Ok(time::timeout(TIMEOUT, api.get(&self.node_name)).await.map_err(|_| ReadError::Timeout)??)
     }
 
     /// Applies a strategic-merge patch that carries the pod's uid to its status.

@@ -11,15 +11,22 @@
 //! the polls bring to the inbox of the pod that it concerns. All that happens to a pod happens in that pod's own task,
 //! one step at a time, so calls on one pod never overlap and a slow pod holds up no other.
 //!
-//! Nothing is created before the provider has listed completely what it runs: a host that was restarted finds its pods
-//! again instead of making them twice.
+//! Nothing is created before both sides have listed completely what they have: a host that was restarted finds its pods
+//! again instead of making them twice, and counts what runs before it admits more. Nothing is created or given up while
+//! many pods are missing at once.
 
 mod api;
 mod backoff;
+mod gate;
+mod inbox;
 mod object;
 mod orphans;
 mod poll;
 mod task;
+mod vanishing;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,51 +45,21 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use vk_provider::{Observation, PodId};
 
+use crate::{admission::Requests, status::ProviderRecord};
+
 pub(crate) use api::PodApi;
 pub(crate) use backoff::Backoff;
+use gate::Gate;
+use inbox::{Absence, Holding, Inbox};
 pub(crate) use poll::Nudge;
 pub(crate) use task::Shared;
 
-use poll::{Batch, Listing};
+use poll::Batch;
 use task::Task;
+use vanishing::{Due, Vanished, Vanishing};
 
 /// How long a pod whose task failed as a program is left alone.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
-
-/// What is known of a pod from the watch and the polls, for its task to look at.
-#[derive(Debug, Clone)]
-pub(crate) struct Inbox {
-    /// The pod as the watch brought it last; `None` for an orphan, which the API server does not know.
-    pub(crate) pod: Option<Arc<Pod>>,
-    /// The pod has left the API, or never was in it.
-    pub(crate) deleted: bool,
-    /// What the provider said of it last.
-    pub(crate) seen: Option<Arc<Observation>>,
-    /// The provider said that it is gone, in a poll that began then.
-    pub(crate) removed: Option<Instant>,
-    /// When the latest two complete listings began that did not name it, older first.
-    pub(crate) absent: [Option<Instant>; 2],
-}
-
-impl Inbox {
-    fn new(pod: Option<Arc<Pod>>, seen: Option<Arc<Observation>>) -> Self {
-        Self { deleted: pod.is_none(), pod, seen, removed: None, absent: [None; 2] }
-    }
-
-    fn observe(&mut self, observation: Arc<Observation>) {
-        // An answer without a status says only that the pod is there, and perhaps under what handle.
-        let says_nothing = observation.status.is_none()
-            && self
-                .seen
-                .as_ref()
-                .is_some_and(|seen| observation.pod.handle.is_none() || observation.pod.handle == seen.pod.handle);
-        if !says_nothing || self.removed.is_some() {
-            self.seen = Some(observation);
-        }
-        self.removed = None;
-        self.absent = [None; 2];
-    }
-}
 
 /// Runs the pods until `stop`, then lets the calls in flight end.
 ///
@@ -109,9 +86,9 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
         tasks: JoinSet::new(),
         running: HashMap::new(),
         relist: None,
-        watched: false,
         strangers: HashMap::new(),
-        listed: watch::channel(false).0,
+        gate: watch::Sender::new(Gate::default()),
+        vanishing: Vanishing::default(),
         last_listing: None,
         unclaimed,
         stop,
@@ -131,21 +108,26 @@ async fn panic_of(task: JoinHandle<()>) -> JoinError {
     }
 }
 
+/// A pod that a task minds.
+struct Minded {
+    inbox: watch::Sender<Inbox>,
+    holding: Arc<Holding>,
+}
+
 struct Controller {
     shared: Arc<Shared>,
     /// By uid.
-    pods: HashMap<String, watch::Sender<Inbox>>,
+    pods: HashMap<String, Minded>,
     tasks: JoinSet<()>,
     /// Which pod a task of `tasks` runs.
     running: HashMap<Id, String>,
     /// The uids that a listing of the API server has named so far.
     relist: Option<HashSet<String>>,
-    /// Whether the API server has named all pods once.
-    watched: bool,
     /// What the provider reported and no known pod claims, by uid.
     strangers: HashMap<String, Arc<Observation>>,
-    /// Whether the provider has listed completely what it runs.
-    listed: watch::Sender<bool>,
+    /// Whether pods may be created and given up.
+    gate: watch::Sender<Gate>,
+    vanishing: Vanishing,
     /// When the provider's latest complete listing began.
     last_listing: Option<Instant>,
     unclaimed: watch::Sender<Vec<PodId>>,
@@ -164,6 +146,10 @@ impl Controller {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                due = self.vanishing.due() => match due {
+                    Due::Look => self.shared.nudge.relist(),
+                    Due::GiveUp => self.give_up(),
+                },
                 Some(event) = pods.next() => match event {
                     Ok(event) => self.watched(event),
                     Err(error) => tracing::warn!(%error, "pod watch broke; it is resumed"),
@@ -189,19 +175,19 @@ impl Controller {
             }
             watcher::Event::InitDone => {
                 let Some(named) = self.relist.take() else { return };
-                for (uid, inbox) in &self.pods {
+                for (uid, pod) in &self.pods {
                     if !named.contains(uid) {
-                        inbox.send_modify(|inbox| inbox.deleted = true);
+                        pod.inbox.send_modify(|inbox| inbox.deleted = true);
                     }
                 }
                 self.shared.metrics.relists.inc();
-                self.watched = true;
+                self.settle(|gate| gate.watched = true);
                 self.publish_strangers();
             }
             watcher::Event::Apply(pod) => self.apply(pod),
             watcher::Event::Delete(pod) => {
-                if let Some(inbox) = pod.metadata.uid.as_ref().and_then(|uid| self.pods.get(uid)) {
-                    inbox.send_modify(|inbox| inbox.deleted = true);
+                if let Some(pod) = pod.metadata.uid.as_ref().and_then(|uid| self.pods.get(uid)) {
+                    pod.inbox.send_modify(|inbox| inbox.deleted = true);
                 }
             }
         }
@@ -215,13 +201,13 @@ impl Controller {
         pod.metadata.managed_fields = None;
         let Some(id) = object::pod_id(&pod) else { return };
         let pod = Arc::new(pod);
-        if let Some(inbox) = self.pods.get(&id.uid) {
-            inbox.send_modify(|inbox| inbox.pod = Some(pod));
+        if let Some(known) = self.pods.get(&id.uid) {
+            known.inbox.send_modify(|inbox| inbox.pod = Some(pod));
         } else {
             let mut inbox = Inbox::new(Some(pod), self.strangers.remove(&id.uid));
             if inbox.seen.is_none() {
                 // The provider may have listed before the API server did.
-                inbox.absent[1] = self.last_listing;
+                inbox.absence = inbox.absence.unlisted(self.last_listing);
             }
             self.spawn(id, inbox, Duration::ZERO);
         }
@@ -231,39 +217,103 @@ impl Controller {
         for observation in batch.observed {
             let observation = Arc::new(observation);
             match self.pods.get(&observation.pod.uid) {
-                Some(inbox) => inbox.send_modify(|inbox| inbox.observe(observation)),
+                Some(pod) => pod.inbox.send_modify(|inbox| inbox.observe(observation)),
                 None => drop(self.strangers.insert(observation.pod.uid.clone(), observation)),
             }
         }
-        for pod in batch.removed {
-            self.strangers.remove(&pod.uid);
-            if let Some(inbox) = self.pods.get(&pod.uid) {
-                inbox.send_modify(|inbox| inbox.removed = Some(batch.began));
+        let removed: HashSet<&str> = batch.removed.iter().map(|pod| pod.uid.as_str()).collect();
+        self.strangers.retain(|uid, _| !removed.contains(uid.as_str()));
+        let lacking = |uid: &str, mut absence: Absence| {
+            if removed.contains(uid) {
+                absence = absence.removed(batch.began);
+            }
+            match &batch.listing {
+                Some(listing) if !listing.uids.contains(uid) => absence.unlisted(Some(listing.began)),
+                _ => absence,
+            }
+        };
+        if batch.listing.is_some() || !removed.is_empty() || self.vanishing.is_waiting() {
+            // Before any task learns of it, and concludes that its pod is lost.
+            self.judge(lacking);
+            for (uid, pod) in &self.pods {
+                pod.inbox.send_if_modified(|inbox| {
+                    let absence = lacking(uid, inbox.absence);
+                    std::mem::replace(&mut inbox.absence, absence) != absence
+                });
             }
         }
         if let Some(listing) = batch.listing {
-            self.provider_listed(&listing);
+            self.last_listing = Some(listing.began);
+            self.strangers.retain(|uid, _| listing.uids.contains(uid));
+            if !self.gate.borrow().listed {
+                tracing::info!(pods = listing.uids.len(), "provider listed what it runs");
+            }
+            self.settle(|gate| gate.listed = true);
+            self.publish_strangers();
         }
     }
 
-    fn provider_listed(&mut self, listing: &Listing) {
-        for (uid, inbox) in &self.pods {
-            if !listing.uids.contains(uid) {
-                inbox.send_modify(|inbox| inbox.absent = [inbox.absent[1], Some(listing.began)]);
+    /// Opens the gate a little further. What runs is counted before anything can be admitted beside it.
+    fn settle(&self, further: impl FnOnce(&mut Gate)) {
+        let before = *self.gate.borrow();
+        let mut gate = before;
+        further(&mut gate);
+        if gate.is_settled() && !before.is_settled() {
+            for (uid, pod) in &self.pods {
+                let inbox = pod.inbox.borrow();
+                let pod = inbox.pod.as_ref().filter(|pod| !object::is_terminal(pod));
+                let runs = |pod: &&Arc<Pod>| inbox.seen.is_some() || ProviderRecord::of(pod).is_some();
+                if let Some(pod) = pod.filter(runs) {
+                    self.shared.admission.count(uid, Requests::in_use(pod));
+                }
             }
         }
-        self.last_listing = Some(listing.began);
-        self.strangers.retain(|uid, _| listing.uids.contains(uid));
-        // Announced once, so that no task that waits for it can miss it.
-        if self.listed.send_if_modified(|listed| !std::mem::replace(listed, true)) {
-            tracing::info!(pods = listing.uids.len(), "provider listed what it runs");
+        self.set_gate(gate);
+    }
+
+    fn set_gate(&self, gate: Gate) {
+        self.gate.send_if_modified(|known| std::mem::replace(known, gate) != gate);
+    }
+
+    /// Judges whether too many pods are missing at once, with what a poll brings for each.
+    fn judge(&mut self, lacking: impl Fn(&str, Absence) -> Absence) {
+        let held = self.pods.iter().filter_map(|(uid, pod)| {
+            let since = pod.holding.get()?;
+            let inbox = pod.inbox.borrow();
+            let stays = !inbox.deleted && inbox.pod.as_ref().is_some_and(|pod| !object::is_leaving(pod));
+            stays.then(|| (uid.as_str(), lacking(uid, inbox.absence).suggests_loss(since)))
+        });
+        if let Some(Vanished { missing, of }) = self.vanishing.judge(held, Instant::now()) {
+            let message = format!(
+                "{missing} of {of} pods have vanished together from the provider: no pod is failed or created for {} s, \
+                 unless they come back",
+                vanishing::PATIENCE.as_secs()
+            );
+            tracing::warn!("{message}");
+            self.shared.node.pods_vanished(Some(message));
         }
-        self.publish_strangers();
+        self.show_vanishing();
+    }
+
+    /// The pods that have vanished do not come back.
+    fn give_up(&mut self) {
+        tracing::warn!("the pods that have vanished together did not come back, and are given up");
+        self.vanishing.give_up();
+        self.show_vanishing();
+    }
+
+    fn show_vanishing(&self) {
+        let vanished = self.vanishing.is_waiting();
+        if !vanished {
+            self.shared.node.pods_vanished(None);
+        }
+        let gate = *self.gate.borrow();
+        self.set_gate(Gate { vanished, ..gate });
     }
 
     /// Has those judged whom no pod claims, once both sides have been listed.
     fn publish_strangers(&self) {
-        if self.watched && *self.listed.borrow() {
+        if self.gate.borrow().is_settled() {
             let strangers = self.strangers.values().map(|observation| observation.pod.clone()).collect();
             self.unclaimed.send_replace(strangers);
         }
@@ -280,14 +330,15 @@ impl Controller {
         let uid = id.uid.clone();
         let (sender, receiver) = watch::channel(inbox);
         let stop = self.stop.clone();
-        let task = Task::new(self.shared.clone(), id, receiver, self.listed.subscribe(), stop.clone());
+        let holding = Arc::new(Holding::default());
+        let task = Task::new(self.shared.clone(), id, receiver, self.gate.subscribe(), holding.clone(), stop.clone());
         let handle = self.tasks.spawn(async move {
             if delay.is_zero() || stop.run_until_cancelled(time::sleep(delay)).await.is_some() {
                 task.run().await;
             }
         });
         self.running.insert(handle.id(), uid.clone());
-        self.pods.insert(uid, sender);
+        self.pods.insert(uid, Minded { inbox: sender, holding });
     }
 
     fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
@@ -296,18 +347,20 @@ impl Controller {
             Err(error) => error.id(),
         };
         let Some(uid) = self.running.remove(&id) else { return };
-        let Some(inbox) = self.pods.remove(&uid) else { return };
-        if let Err(error) = ended {
-            // What failed was the host's own code. The pod must not stay behind without anybody who minds it.
-            tracing::error!(%error, uid, retry_in = ?AFTER_PANIC, "the pod's task ended abnormally and is started again");
-            let inbox = inbox.borrow().clone();
-            let id = match (&inbox.pod, &inbox.seen) {
-                (Some(pod), _) => object::pod_id(pod),
-                (None, seen) => seen.as_ref().map(|seen| seen.pod.clone()),
-            };
-            if let Some(id) = id {
-                self.spawn(id, inbox, AFTER_PANIC);
-            }
+        let Some(pod) = self.pods.remove(&uid) else { return };
+        let Err(error) = ended else {
+            self.shared.admission.release(&uid);
+            return;
+        };
+        // What failed was the host's own code. The pod must not stay behind without anybody who minds it.
+        tracing::error!(%error, uid, retry_in = ?AFTER_PANIC, "the pod's task ended abnormally and is started again");
+        let inbox = pod.inbox.borrow().clone();
+        let id = match (&inbox.pod, &inbox.seen) {
+            (Some(pod), _) => object::pod_id(pod),
+            (None, seen) => seen.as_ref().map(|seen| seen.pod.clone()),
+        };
+        if let Some(id) = id {
+            self.spawn(id, inbox, AFTER_PANIC);
         }
     }
 }

@@ -9,8 +9,12 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use vk_provider::PodId;
 
+use crate::status;
+
 /// A pod that a kubelet runs from a file of its own; never to be acted upon.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+/// The API server's default, in seconds.
+const DEFAULT_GRACE: i64 = 30;
 /// The contract's durations end at 49 days.
 const LONGEST_GRACE: Duration = Duration::from_secs(49 * 24 * 3600);
 
@@ -33,8 +37,17 @@ pub(super) fn restart_policy(pod: &Pod) -> &str {
 }
 
 pub(super) fn is_terminal(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    pod.status.as_ref().is_some_and(status::is_terminal)
+}
+
+/// Whether the pod is on its way out, or over: that it goes is no news then.
+pub(super) fn is_leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some() || is_terminal(pod)
+}
+
+/// Whether a controller would make the next pod as soon as this one is Failed, and the next after that.
+pub(super) fn is_replaced_at_once(pod: &Pod) -> bool {
+    restart_policy(pod) == "Always" && pod.owner_references().iter().any(|owner| owner.controller == Some(true))
 }
 
 /// Whether two are the same version of a pod.
@@ -51,6 +64,19 @@ pub(super) fn end_of_grace(pod: &Pod) -> Option<Timestamp> {
         Some(0) => deletion,
         _ => deletion.checked_add(SignedDuration::from_secs(1)).unwrap_or(deletion),
     })
+}
+
+/// The grace that the pod states.
+pub(super) fn grace(pod: &Pod) -> SignedDuration {
+    let seconds = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    SignedDuration::from_secs(seconds.unwrap_or(DEFAULT_GRACE))
+}
+
+/// When the pod's time is over, by its `activeDeadlineSeconds`; `None` if it has no end or has not begun.
+pub(super) fn end_of_activity(pod: &Pod) -> Option<Timestamp> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    let start = pod.status.as_ref()?.start_time.as_ref()?.0;
+    start.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 /// What is left of a grace period that ends at `deadline`, in whole milliseconds and never less than nothing.

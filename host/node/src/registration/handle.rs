@@ -1,5 +1,4 @@
-//! How others reach the node's task: to tell that the provider was replaced or was not, and whether its calls are
-//! authorized.
+//! How others reach the node's task: to tell that the provider was replaced or was not, and how it treats its pods.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,23 +18,38 @@ const DENIAL_SHOWS: Duration = Duration::from_secs(330);
 #[derive(Debug, Clone)]
 pub struct NodeHandle {
     describe: Arc<Notify>,
-    denial: Arc<watch::Sender<Option<Denial>>>,
+    told: Arc<watch::Sender<Told>>,
     events: Events,
+}
+
+/// What others have told.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    denial: Option<Denial>,
+    /// Why nothing is concluded from pods that the provider does not have any more.
+    pub(super) vanished: Option<String>,
+}
+
+impl Told {
+    /// Why pod calls are not authorized.
+    pub(super) fn denied(&self) -> Option<String> {
+        self.denial.as_ref().map(|denial| denial.message.clone())
+    }
 }
 
 /// The last call that was not authorized.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Denial {
+struct Denial {
     at: Instant,
-    pub(super) message: String,
+    message: String,
 }
 
 impl NodeHandle {
     /// A handle, and what it reaches the task through.
-    pub(super) fn new(events: Events) -> (Self, Arc<Notify>, watch::Receiver<Option<Denial>>) {
-        let (denial, receiver) = watch::channel(None);
+    pub(super) fn new(events: Events) -> (Self, Arc<Notify>, watch::Receiver<Told>) {
+        let (told, receiver) = watch::channel(Told::default());
         let describe = Arc::new(Notify::new());
-        (Self { describe: Arc::clone(&describe), denial: Arc::new(denial), events }, describe, receiver)
+        (Self { describe: Arc::clone(&describe), told: Arc::new(told), events }, describe, receiver)
     }
 
     /// A handle that reaches nobody.
@@ -61,7 +75,7 @@ impl NodeHandle {
     /// A denial shows until a call succeeds five and a half minutes after it.
     pub fn called<T>(&self, outcome: &vk_provider::Result<T>) {
         let now = Instant::now();
-        self.denial.send_if_modified(|denial| match (outcome, &denial) {
+        self.told.send_if_modified(|Told { denial, .. }| match (outcome, &denial) {
             (Err(error), known) if health::is_denial(error.kind) => {
                 let changed = known.as_ref().is_none_or(|known| known.message != error.message);
                 *denial = Some(Denial { at: now, message: error.message.clone() });
@@ -73,5 +87,16 @@ impl NodeHandle {
             }
             _ => false,
         });
+    }
+
+    /// Tells that many pods have vanished together from the provider, and what is done about it; `None`: that is over.
+    pub(crate) fn pods_vanished(&self, message: Option<String>) {
+        self.told.send_if_modified(|told| std::mem::replace(&mut told.vanished, message.clone()) != message);
+    }
+
+    /// What is told of pods that have vanished together.
+    #[cfg(test)]
+    pub(crate) fn vanished(&self) -> Option<String> {
+        self.told.borrow().vanished.clone()
     }
 }

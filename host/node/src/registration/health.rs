@@ -21,6 +21,9 @@ const HEALTHY: [(&str, &str, &str); 4] = [
     ("NetworkUnavailable", "RouteCreated", "the provider connects its pods"),
 ];
 
+/// Those that a provider has no say in.
+const OWN: [&str; 4] = ["Ready", "ProviderReachable", "ProviderAuthorized", "ProviderPodsVanished"];
+
 /// What is known of the provider's health.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Health {
@@ -28,6 +31,8 @@ pub(super) struct Health {
     failing: Option<(Instant, Error)>,
     /// Why pod calls are not authorized.
     denied: Option<String>,
+    /// Why nothing is concluded from pods that have vanished.
+    vanished: Option<String>,
     stopping: bool,
 }
 
@@ -42,9 +47,10 @@ impl Health {
         self.failing.is_some()
     }
 
-    /// Takes in whether pod calls are authorized.
-    pub(super) fn authorized(&mut self, denied: Option<String>) {
+    /// Takes in why pod calls are not authorized, and that many pods have vanished together.
+    pub(super) fn told(&mut self, denied: Option<String>, vanished: Option<String>) {
         self.denied = denied;
+        self.vanished = vanished;
     }
 
     pub(super) fn stopping(&mut self) {
@@ -71,8 +77,7 @@ impl Health {
         let mut own = 0;
         for given in &description.conditions {
             let Condition { kind, status, reason, message } = given;
-            if !is_qualified_name(kind) || matches!(kind.as_str(), "Ready" | "ProviderReachable" | "ProviderAuthorized")
-            {
+            if !is_qualified_name(kind) || OWN.contains(&kind.as_str()) {
                 continue;
             }
             let given = Condition {
@@ -102,6 +107,10 @@ impl Health {
             }
             (_, Some(denied)) => condition("ProviderAuthorized", false, "PermissionDenied", denied),
             _ => condition("ProviderAuthorized", true, "ProviderAnswers", "the provider's credentials are accepted"),
+        });
+        conditions.push(match &self.vanished {
+            Some(message) => condition("ProviderPodsVanished", true, "PodsVanishedTogether", message),
+            None => condition("ProviderPodsVanished", false, "NoneVanished", "no large part of the pods has vanished"),
         });
         conditions
     }

@@ -19,6 +19,7 @@
 
 mod describe;
 mod error;
+mod facts;
 mod handle;
 mod health;
 mod object;
@@ -29,10 +30,10 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::api::resource::Quantity};
+use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt, watcher::watch_object},
@@ -48,10 +49,11 @@ use vk_provider::{Description, OperatingSystem, Provider};
 use crate::{events::Events, version::is_older};
 use describe::Answer;
 use error::{MAX_PAUSE, MIN_PAUSE};
-use handle::Denial;
+use handle::Told;
 use health::Health;
 
 pub use error::RegistrationError;
+pub(crate) use facts::NodeFacts;
 pub use handle::NodeHandle;
 
 /// How often the status is sent when nothing changes, as a kubelet does beside its lease.
@@ -87,16 +89,6 @@ pub(crate) struct Settings {
     pub(crate) version: String,
 }
 
-/// The node as it stands in the API.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct NodeFacts {
-    /// Empty while there is no node, because somebody deleted it and it cannot be made again yet.
-    pub(crate) uid: String,
-    pub(crate) allocatable: BTreeMap<String, Quantity>,
-    pub(crate) host_ips: Vec<IpAddr>,
-    pub(crate) ready: bool,
-}
-
 /// The task that owns the Node object.
 pub(crate) struct Registration {
     settings: Settings,
@@ -105,7 +97,7 @@ pub(crate) struct Registration {
     provider: Arc<dyn Provider>,
     events: Events,
     describe: Arc<Notify>,
-    denial: watch::Receiver<Option<Denial>>,
+    told: watch::Receiver<Told>,
     facts: watch::Sender<Option<Arc<NodeFacts>>>,
     health: Health,
     owned: patch::Owned,
@@ -129,7 +121,7 @@ impl Registration {
         events: Events,
     ) -> (Self, NodeHandle, watch::Receiver<Option<Arc<NodeFacts>>>) {
         let (facts, published) = watch::channel(None);
-        let (handle, describe, denial) = NodeHandle::new(events.clone());
+        let (handle, describe, told) = NodeHandle::new(events.clone());
         let registration = Self {
             settings,
             api: Api::all(client.clone()),
@@ -137,7 +129,7 @@ impl Registration {
             provider,
             events,
             describe,
-            denial,
+            told,
             facts,
             health: Health::default(),
             owned: patch::Owned::default(),
@@ -176,7 +168,7 @@ impl Registration {
         self.learn_server_version().await;
         let name = self.settings.node_name.clone();
         let mut seen = pin!(watch_object(self.api.clone(), &name).default_backoff());
-        let mut denial = self.denial.clone();
+        let mut told = self.told.clone();
         let mut next_report = Instant::now() + REPORT_EVERY;
         let mut pause = MIN_PAUSE;
         let mut retry: Option<Instant> = None;
@@ -189,9 +181,9 @@ impl Registration {
                     Some(answer) => self.described(answer)?,
                     None => return Ok(()),
                 },
-                Ok(()) = denial.changed() => {
-                    let message = denial.borrow_and_update().as_ref().map(|denial| denial.message.clone());
-                    self.health.authorized(message);
+                Ok(()) = told.changed() => {
+                    let told = told.borrow_and_update();
+                    self.health.told(told.denied(), told.vanished.clone());
                 }
                 node = seen.next(), if self.current.is_some() => match node {
                     Some(Ok(Some(node))) => self.seen(node),
@@ -268,14 +260,7 @@ impl Registration {
 
     /// Keeps and publishes the node.
     fn accept(&mut self, node: Node) {
-        let ready = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let ready = ready.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-        let facts = NodeFacts {
-            uid: node.metadata.uid.clone().unwrap_or_default(),
-            allocatable: patch::allocatable(&node),
-            host_ips: self.settings.addresses.clone(),
-            ready,
-        };
+        let facts = NodeFacts::of(&node, self.settings.addresses.clone());
         self.facts.send_if_modified(|known| {
             let changed = known.as_deref() != Some(&facts);
             if changed {

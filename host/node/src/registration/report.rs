@@ -88,6 +88,7 @@ impl Registration {
                 ("Ready", "True") => (Kind::Normal, "NodeReady"),
                 ("ProviderReachable", "False") => (Kind::Warning, "ProviderUnreachable"),
                 ("ProviderAuthorized", "False") => (Kind::Warning, "ProviderUnauthorized"),
+                ("ProviderPodsVanished", "True") => (Kind::Warning, "ProviderPodsVanished"),
                 _ => continue,
             };
             let turned = known.iter().any(|known| known.type_ == condition.type_ && known.status != condition.status);

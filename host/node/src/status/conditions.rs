@@ -7,12 +7,17 @@ use k8s_openapi::{
 };
 
 use super::{
-    ProviderRecord,
+    ProviderRecord, Resize,
     phase::{Phase, is_sidecar},
 };
 
 /// The type of the condition that keeps the [`ProviderRecord`] of a created pod.
 pub(crate) const PROVIDER_CONDITION: &str = "vk-host.dev/provider";
+
+/// The type of the condition that says that the provider does not give the containers what the pod asks for. It is there
+/// only while that holds, as with a kubelet.
+pub(super) const RESIZE_PENDING: &str = "PodResizePending";
+const INFEASIBLE: &str = "Infeasible";
 
 /// A condition without its times.
 fn condition(kind: &str, holds: bool, reason: Option<&str>, message: Option<String>) -> PodCondition {
@@ -139,6 +144,21 @@ fn ready(spec: &PodSpec, containers_ready: &PodCondition, others: &[&PodConditio
     } else {
         condition("Ready", false, Some("ReadinessGatesNotReady"), Some(complaints.join(", ")))
     }
+}
+
+/// A condition that the status has.
+pub(super) fn find_condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
+    status.conditions.iter().flatten().find(|condition| condition.type_ == kind)
+}
+
+/// Whether the containers go on with less or more than the pod asks for.
+pub(crate) fn is_resize_refused(status: &PodStatus) -> bool {
+    find_condition(status, RESIZE_PENDING).is_some_and(|condition| condition.reason.as_deref() == Some(INFEASIBLE))
+}
+
+pub(super) fn of_resize(resize: &Resize) -> Option<PodCondition> {
+    let Resize::Infeasible(message) = resize else { return None };
+    Some(condition(RESIZE_PENDING, true, Some(INFEASIBLE), Some(message.clone())))
 }
 
 /// The condition that keeps `record`.

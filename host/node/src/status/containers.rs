@@ -4,14 +4,15 @@
 use k8s_openapi::{
     api::core::v1::{
         Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-        ContainerStatus, Pod,
+        ContainerStatus, Pod, ResourceRequirements,
     },
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
 
 use super::{
-    Problem,
+    Problem, Resize,
+    patch::same_resources,
     phase::{RestartPolicy, is_sidecar},
     report::{ContainerReport, Report, State, Terminated},
 };
@@ -98,6 +99,7 @@ pub(super) enum Source<'a> {
 pub(super) struct Composer<'a> {
     pub(super) pod: &'a Pod,
     pub(super) now: Timestamp,
+    pub(super) resize: &'a Resize,
     pub(super) problems: &'a mut Vec<Problem>,
 }
 
@@ -113,6 +115,7 @@ enum Kind {
 struct Declared<'a> {
     name: &'a str,
     image: &'a str,
+    resources: Option<&'a ResourceRequirements>,
     kind: Kind,
     sidecar: bool,
     /// Whether a container that ended may run again: the API server refuses it otherwise.
@@ -133,6 +136,7 @@ impl Composer<'_> {
             .map(|container| Declared {
                 name: &container.name,
                 image: container.image.as_deref().unwrap_or_default(),
+                resources: None,
                 kind: Kind::Ephemeral,
                 sidecar: false,
                 policy: RestartPolicy::Never,
@@ -165,7 +169,8 @@ impl Composer<'_> {
             _ => RestartPolicy::of(self.pod),
         };
         let image = container.image.as_deref().unwrap_or_default();
-        Declared { name: &container.name, image, kind, sidecar, policy }
+        let resources = container.resources.as_ref();
+        Declared { name: &container.name, image, resources, kind, sidecar, policy }
     }
 
     fn list(
@@ -327,9 +332,24 @@ impl Composer<'_> {
             ready,
             started: Some(started),
             restart_count,
-            resources: report.resources.clone(),
+            resources: report.resources.clone().or_else(|| self.resources(container, known)),
             allocated_resources: report.allocated.clone(),
             ..ContainerStatus::default()
+        }
+    }
+
+    /// What the container has, where the provider does not say: what it was given last. Ephemeral containers have none of
+    /// their own. It is there even if it is empty, or the API server takes no resize.
+    fn resources(&self, container: &Declared<'_>, known: Option<&ContainerStatus>) -> Option<ResourceRequirements> {
+        if container.kind == Kind::Ephemeral {
+            return None;
+        }
+        let known = known.and_then(|known| known.resources.clone());
+        match self.resize {
+            Resize::Done => {
+                Some(ResourceRequirements { claims: None, ..container.resources.cloned().unwrap_or_default() })
+            }
+            Resize::Unjudged | Resize::Infeasible(_) => known,
         }
     }
 
@@ -403,6 +423,20 @@ impl Composer<'_> {
         }
         statuses
     }
+}
+
+/// Whether a container of the pod asks for something else than it has.
+pub(crate) fn is_resized(pod: &Pod) -> bool {
+    let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { return false };
+    let regular = spec.containers.iter().map(|container| (container, &status.container_statuses));
+    let init = spec.init_containers.iter().flatten().filter(|container| is_sidecar(container));
+    let init = init.map(|container| (container, &status.init_container_statuses));
+    regular.chain(init).any(|(container, statuses)| {
+        let known = statuses.iter().flatten().find(|status| status.name == container.name);
+        let asked = container.resources.clone().map(|asked| ResourceRequirements { claims: None, ..asked });
+        let known = known.and_then(|status| status.resources.as_ref());
+        known.is_some_and(|known| !same_resources(Some(known), asked.as_ref()))
+    })
 }
 
 /// Whether a report speaks of the container instance that the API knows, as far as both have its id.

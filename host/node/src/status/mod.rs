@@ -28,12 +28,10 @@ use k8s_openapi::{
 use containers::{Composer, Source, Statuses};
 use phase::{Phase, RestartPolicy};
 
-pub(crate) use conditions::PROVIDER_CONDITION;
+pub(crate) use conditions::{PROVIDER_CONDITION, is_resize_refused};
+pub(crate) use containers::is_resized;
 pub(crate) use patch::patch;
 pub(crate) use report::{Report, is_name, is_qualified_name};
-
-/// The reason of a pod that the provider refuses.
-const PROVIDER_FAILED: &str = "ProviderFailed";
 
 /// What is known of a pod beside what the API has.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,9 +41,8 @@ pub(crate) enum Observed {
     /// Not created yet because of something that may go away: a missing reference, no capacity. The pod is Pending with
     /// this reason, and so is the container that would start next.
     Held { reason: String, message: String },
-    /// The provider will never create it as it is: Failed with restartPolicy Never and OnFailure, else Pending; reason
-    /// `ProviderFailed`.
-    Refused { message: String },
+    /// It will never be created: Failed with this reason.
+    Refused { reason: String, message: String },
     /// The provider has it and says nothing about its state: what the API has stays.
     Present,
     /// The provider has it in this state.
@@ -64,6 +61,25 @@ pub(crate) struct ProviderRecord {
     pub(crate) stamp: Option<String>,
 }
 
+/// What became of the latest change of the containers' resources.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Resize {
+    /// That is not known yet: what the API has stays.
+    #[default]
+    Unjudged,
+    /// The containers have what the pod asks for.
+    Done,
+    /// The provider refused it, with this message.
+    Infeasible(String),
+}
+
+/// Why the host itself ends a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) reason: &'static str,
+    pub(crate) message: &'static str,
+}
+
 /// What a composition needs beside the pod and the observation.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts<'a> {
@@ -73,6 +89,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) host_ips: &'a [IpAddr],
     /// `None` leaves the pod's condition as it is.
     pub(crate) provider: Option<&'a ProviderRecord>,
+    pub(crate) resize: &'a Resize,
 }
 
 /// A value of the provider that was dropped, for an event.
@@ -108,20 +125,29 @@ pub(crate) fn compose(pod: &Pod, observed: &Observed, facts: &Facts<'_>) -> Comp
     if known_phase(pod).is_some_and(Phase::is_terminal) { draft.terminal() } else { draft.alive(observed) }
 }
 
-/// The status that a deleted pod gets before its API object is removed: Succeeded or Failed, with every container
-/// terminated. To be called once nothing of the pod runs any more.
-pub(crate) fn terminal_for_deletion(pod: &Pod, observed: &Observed, facts: &Facts<'_>) -> Composed {
+/// The last status of a pod of which nothing runs any more: Succeeded or Failed, with every container terminated. With
+/// a verdict it is Failed for that reason, however its containers ended.
+pub(crate) fn last(pod: &Pod, observed: &Observed, facts: &Facts<'_>, verdict: Option<Verdict>) -> Composed {
     // What matters here is how the containers ended; that the pod waited or was lost says nothing of it.
     let observed = match observed {
         Observed::Reported(_) => observed,
         _ => &Observed::Present,
     };
     let draft = Draft::new(pod, observed, facts);
-    if known_phase(pod).is_some_and(Phase::is_terminal) { draft.ended() } else { draft.ending() }
+    if known_phase(pod).is_some_and(Phase::is_terminal) { draft.ended() } else { draft.ending(verdict) }
 }
 
 fn known_phase(pod: &Pod) -> Option<Phase> {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).and_then(Phase::parse)
+    pod.status.as_ref().and_then(phase_of)
+}
+
+fn phase_of(status: &PodStatus) -> Option<Phase> {
+    status.phase.as_deref().and_then(Phase::parse)
+}
+
+/// Whether a pod with this status is over.
+pub(crate) fn is_terminal(status: &PodStatus) -> bool {
+    phase_of(status).is_some_and(Phase::is_terminal)
 }
 
 /// A status in the making.
@@ -139,8 +165,9 @@ impl<'a> Draft<'a> {
     fn new(pod: &'a Pod, observed: &'a Observed, facts: &'a Facts<'a>) -> Self {
         let (source, problems) = match observed {
             Observed::Waiting | Observed::Lost => (Source::Absent { held: None }, Vec::new()),
-            Observed::Held { reason, message } => (Source::Absent { held: Some((reason, message)) }, Vec::new()),
-            Observed::Refused { message } => (Source::Absent { held: Some((PROVIDER_FAILED, message)) }, Vec::new()),
+            Observed::Held { reason, message } | Observed::Refused { reason, message } => {
+                (Source::Absent { held: Some((reason, message)) }, Vec::new())
+            }
             Observed::Present => (Source::Unchanged, Vec::new()),
             Observed::Reported(report) if !report.readable => (Source::Unchanged, report.problems.clone()),
             Observed::Reported(report) => (Source::Reported(report), report.problems.clone()),
@@ -150,11 +177,17 @@ impl<'a> Draft<'a> {
     }
 
     fn statuses(&mut self) -> Statuses {
-        Composer { pod: self.pod, now: self.now, problems: &mut self.problems }.compose(self.source)
+        let source = self.source;
+        self.composer().compose(source)
     }
 
     fn completed(&mut self) -> Statuses {
-        Composer { pod: self.pod, now: self.now, problems: &mut self.problems }.complete(self.source)
+        let source = self.source;
+        self.composer().complete(source)
+    }
+
+    fn composer(&mut self) -> Composer<'_> {
+        Composer { pod: self.pod, now: self.now, resize: self.facts.resize, problems: &mut self.problems }
     }
 
     /// The status of a pod whose phase may change.
@@ -163,10 +196,7 @@ impl<'a> Draft<'a> {
         let derived = phase::derive(self.pod, &statuses.init, &statuses.regular, false);
         let never = RestartPolicy::of(self.pod) == RestartPolicy::Never;
         let (phase, reason, message) = match (observed, self.source) {
-            (Observed::Refused { message }, _) => {
-                let phase = if RestartPolicy::of(self.pod) == RestartPolicy::Always { derived } else { Phase::Failed };
-                (phase, Some(PROVIDER_FAILED.to_owned()), Some(message.clone()))
-            }
+            (Observed::Refused { reason, message }, _) => (Phase::Failed, Some(reason.clone()), Some(message.clone())),
             (Observed::Held { reason, message }, _) => (derived, Some(reason.clone()), Some(message.clone())),
             (Observed::Lost, _) if never => {
                 self.source = Source::Unchanged;
@@ -219,17 +249,18 @@ impl<'a> Draft<'a> {
         self.finish_known(statuses)
     }
 
-    /// The last status of a pod that is being deleted.
-    fn ending(mut self) -> Composed {
+    /// The last status of a pod whose phase is not terminal yet.
+    fn ending(mut self, verdict: Option<Verdict>) -> Composed {
         let mut statuses = self.statuses();
         let phase = match phase::derive(self.pod, &statuses.init, &statuses.regular, true) {
-            Phase::Succeeded => Phase::Succeeded,
+            Phase::Succeeded if verdict.is_none() => Phase::Succeeded,
             _ => Phase::Failed,
         };
         statuses.terminate_unseen(self.now);
-        let (reason, message) = match self.source {
-            Source::Reported(report) => (report.reason.clone(), report.message.clone()),
-            _ => self.kept_reason(),
+        let (reason, message) = match (verdict, self.source) {
+            (Some(Verdict { reason, message }), _) => (Some(reason.to_owned()), Some(message.to_owned())),
+            (None, Source::Reported(report)) => (report.reason.clone(), report.message.clone()),
+            (None, _) => self.kept_reason(),
         };
         self.finish(statuses, phase, reason, message)
     }
@@ -342,7 +373,11 @@ impl<'a> Draft<'a> {
         }
         conditions.extend_from_slice(reported);
         conditions.extend(self.facts.provider.map(conditions::of_provider));
+        conditions.extend(conditions::of_resize(self.facts.resize));
         conditions::date(&mut conditions, self.pod, self.now);
+        if *self.facts.resize == Resize::Unjudged {
+            conditions.extend(conditions::find_condition(&self.known, conditions::RESIZE_PENDING).cloned());
+        }
         conditions
     }
 }

@@ -9,6 +9,7 @@ use k8s_openapi::{
 };
 use serde_json::{Map, Value, json};
 
+use super::conditions::RESIZE_PENDING;
 use crate::quantity;
 
 /// The patch that brings `current` to `desired`, which was composed for it; `None` if it is there already. It carries
@@ -74,7 +75,11 @@ fn same<T: PartialEq>(known: &Option<Vec<T>>, desired: &Option<Vec<T>>) -> bool 
 }
 
 fn conditions(known: &[PodCondition], desired: &[PodCondition]) -> Vec<Value> {
+    let has = |list: &[PodCondition], kind| list.iter().any(|condition| condition.type_ == kind);
     let mut changes = Vec::new();
+    if has(known, RESIZE_PENDING) && !has(desired, RESIZE_PENDING) {
+        changes.push(json!({ "$patch": "delete", "type": RESIZE_PENDING }));
+    }
     for desired in desired {
         let empty = PodCondition::default();
         let known = known.iter().find(|known| known.type_ == desired.type_).unwrap_or(&empty);
@@ -128,7 +133,7 @@ fn same_quantities(known: Option<&Quantities>, desired: Option<&Quantities>) -> 
             .all(|((name, known), (other, desired))| name == other && quantity::equal(known, desired))
 }
 
-fn same_resources(known: Option<&ResourceRequirements>, desired: Option<&ResourceRequirements>) -> bool {
+pub(super) fn same_resources(known: Option<&ResourceRequirements>, desired: Option<&ResourceRequirements>) -> bool {
     let empty = ResourceRequirements::default();
     let (known, desired) = (known.unwrap_or(&empty), desired.unwrap_or(&empty));
     same_quantities(known.limits.as_ref(), desired.limits.as_ref())

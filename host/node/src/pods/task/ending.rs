@@ -8,7 +8,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use tokio::time::Instant;
 use vk_provider::{Deletion, Error, ErrorKind, PodId};
 
-use super::{Backoff, Next, Stage, Task, earlier, loss::proves_gone, object};
+use super::{Backoff, Next, Stage, Task, earlier, object};
 use crate::{pods::backoff::LONGEST, status};
 
 /// How often a deletion that is on its way is asked for again at most; its caller is a person who waits.
@@ -43,37 +43,55 @@ impl Ending {
 impl Task {
     /// The pod has been marked for deletion; its grace ends at `deadline`.
     pub(super) async fn end(&mut self, pod: &Pod, deadline: Timestamp) -> Next {
-        if let Err((at, error)) = self.stop_in_provider(Some(deadline)).await {
-            if let Some(error) = error {
-                self.shared.events.warning(pod, "ProviderDeleteFailed", error.message);
-            }
-            let write_again = self.sync().await;
-            return Next::Wait(earlier(Some(at), write_again));
-        }
-        if let Some(at) = self.must_wait_to_write() {
-            return Next::Wait(Some(at));
+        if let Err(next) = self.stop_and_tell(pod, deadline).await {
+            return next;
         }
         let kept = pod.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
         if (kept || object::restart_policy(pod) != "Always") && !object::is_terminal(pod) {
             // Whoever counts pods that finish, such as the Job controller, must see it finished before it goes.
-            let view = self.view();
-            let facts = view.facts(self.record.as_ref());
-            let composed = status::terminal_for_deletion(pod, &self.observed, &facts);
-            if let Some(patch) = status::patch(pod, &composed.status) {
-                match self.shared.api.patch_status(&self.id, &patch).await {
-                    Ok(patched) => self.wrote(patched),
-                    Err(error) => return Next::Wait(Some(self.write_failed("status", &error))),
-                }
+            if let Err(next) = self.write_last(pod).await {
+                return next;
             }
+        }
+        if let Some(at) = self.must_wait_to_write() {
+            return Next::Wait(Some(at));
         }
         match self.shared.api.delete(&self.id).await {
             Ok(()) => {
                 self.shared.events.success(pod, "ProviderDeleteSuccess", "Delete pod in provider successfully");
-                self.stage = Stage::Removed;
+                self.set_stage(Stage::Removed);
+                self.shared.admission.release(&self.id.uid);
                 Next::Wait(None)
             }
             // A pod that is gone already is told by the watch.
             Err(error) => Next::Wait(Some(self.write_failed("deletion", &error))),
+        }
+    }
+
+    /// Has the provider stop and remove the pod; until it is gone, its status goes on.
+    pub(super) async fn stop_and_tell(&mut self, pod: &Pod, deadline: Timestamp) -> Result<(), Next> {
+        let Err((at, error)) = self.stop_in_provider(Some(deadline)).await else { return Ok(()) };
+        if let Some(error) = error {
+            self.shared.events.warning(pod, "ProviderDeleteFailed", error.message);
+        }
+        let write_again = self.sync().await;
+        Err(Next::Wait(earlier(Some(at), write_again)))
+    }
+
+    /// Writes the last status of a pod of which nothing is left in the provider.
+    pub(super) async fn write_last(&mut self, pod: &Pod) -> Result<(), Next> {
+        if let Some(at) = self.must_wait_to_write() {
+            return Err(Next::Wait(Some(at)));
+        }
+        let view = self.view(pod);
+        let composed = status::last(pod, &self.observed, &view.facts(self.record.as_ref()), self.verdict());
+        let Some(patch) = status::patch(pod, &composed.status) else { return Ok(()) };
+        match self.shared.api.patch_status(&self.id, &patch).await {
+            Ok(patched) => {
+                self.wrote(patched);
+                Ok(())
+            }
+            Err(error) => Err(Next::Wait(Some(self.write_failed("status", &error)))),
         }
     }
 
@@ -138,7 +156,6 @@ impl Task {
     /// Whether the provider's reports suggest that a pod which was on its way is gone by now.
     fn seems_gone(&self) -> bool {
         let Stage::Created { since } = self.stage else { return false };
-        let inbox = self.inbox.borrow();
-        proves_gone(inbox.removed, since) || inbox.absent.into_iter().any(|began| proves_gone(began, since))
+        self.inbox.borrow().absence.suggests_end(since)
     }
 }

@@ -10,30 +10,31 @@ use tokio::time::Instant;
 use vk_provider::ErrorKind;
 
 use super::{Next, Stage, Task, object};
-use crate::status::{self, Observed};
+use crate::{
+    pods::inbox::Since,
+    status::{self, Observed},
+};
 
 /// A pod that stayed for so long was not lost in a row, as a kubelet counts crashes.
 const LOSSES_END: Duration = Duration::from_secs(600);
 
-/// Whether a report without the pod counts: it was asked for after the moment since which the provider has had the pod.
-pub(super) fn proves_gone(began: Option<Instant>, since: Option<Instant>) -> bool {
-    began.is_some_and(|began| since.is_none_or(|since| began > since))
-}
-
 impl Task {
     /// Whether the provider seems not to have the pod any more.
-    pub(super) fn is_missing(&self, since: Option<Instant>) -> bool {
-        let inbox = self.inbox.borrow();
-        let absent = inbox.absent.map(|began| proves_gone(began, since));
-        if absent == [false, true] {
-            // One listing may have been an old one. The second need not wait for its turn.
+    pub(super) fn is_missing(&self, since: Since) -> bool {
+        let absence = self.inbox.borrow().absence;
+        // One listing may have been an old one. The second need not wait for its turn; unless listings are known to
+        // lack this pod although it is there, or there would be one after the other for it.
+        if absence.raises_doubt(since) && !self.unlisted {
             self.shared.nudge.relist();
         }
-        absent == [true, true] || proves_gone(inbox.removed, since)
+        absence.suggests_loss(since)
     }
 
     /// Asks for the one pod before it is given up.
     pub(super) async fn verify(&mut self, pod: &Pod) -> Next {
+        if !self.gate.borrow().may_give_up() {
+            return Next::Wait(None);
+        }
         if let Some(at) = self.must_wait() {
             return Next::Wait(Some(at));
         }
@@ -41,10 +42,13 @@ impl Task {
         self.shared.node.called(&outcome);
         match outcome {
             Ok(observation) => {
-                self.stage = Stage::Created { since: Some(Instant::now()) };
+                self.set_stage(Stage::Created { since: Some(Instant::now()) });
+                self.unlisted = true;
                 self.observe(&observation);
                 Next::Step
             }
+            // While it was asked for, so many may have vanished that this answer is worth nothing either.
+            Err(error) if error.kind == ErrorKind::NotFound && !self.gate.borrow().may_give_up() => Next::Wait(None),
             Err(error) if error.kind == ErrorKind::NotFound => self.lost(pod),
             Err(error) => self.retry(&error),
         }
@@ -53,7 +57,7 @@ impl Task {
     fn lost(&mut self, pod: &Pod) -> Next {
         if self.has_ended(pod) {
             // It ran to its end, and the backend has cleaned up since.
-            self.stage = Stage::Lost;
+            self.set_stage(Stage::Lost);
             return Next::Wait(None);
         }
         let message = "The pod was not found in the provider and may have been deleted there";
@@ -63,12 +67,12 @@ impl Task {
         }
         self.observed = Observed::Lost;
         if object::restart_policy(pod) == "Never" {
-            self.stage = Stage::Lost;
+            self.set_stage(Stage::Lost);
             return Next::Wait(None);
         }
         // What was sent is void, and what is sent next is made afresh; with back-off, as a kubelet does for a sandbox
         // that died, or a backend that drops its pods is flooded.
-        self.stage = Stage::Unclaimed;
+        self.set_stage(Stage::Unclaimed);
         self.sent = None;
         self.environment = None;
         self.considered = None;
@@ -78,7 +82,7 @@ impl Task {
 
     /// Whether the provider's last word on the pod was that it is over.
     fn has_ended(&self, pod: &Pod) -> bool {
-        let view = self.view();
+        let view = self.view(pod);
         let composed = status::compose(pod, &self.observed, &view.facts(self.record.as_ref()));
         matches!(composed.status.phase.as_deref(), Some("Succeeded" | "Failed"))
     }

@@ -13,11 +13,15 @@
 //! the one step that is due, writes the status if it differs, and waits for the next thing to happen. A step makes at
 //! most one provider call that changes something.
 //!
+//! - `admit`: whether the node takes the pod
 //! - `provide`: creation, changes, what the pod refers to
 //! - `loss`: pods that the provider does not have any more
+//! - `deadline`: pods whose time is limited
 //! - `ending`: deletion
 //! - `publish`: the status and what is told in events
 
+mod admit;
+mod deadline;
 mod ending;
 mod loss;
 mod provide;
@@ -25,7 +29,7 @@ mod publish;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use tokio::{
     sync::watch,
     time::{self, Instant},
@@ -34,17 +38,18 @@ use tokio_util::sync::CancellationToken;
 use vk_provider::{Observation, PodId, Provider};
 
 use super::{
-    Inbox, Nudge, PodApi,
+    Gate, Holding, Inbox, Nudge, PodApi,
     backoff::Backoff,
     object::{self, UserFields},
 };
 use crate::{
+    admission::{Admission, Requests, Vacancy},
     events::Events,
     lease::Fence,
     metrics::{Metrics, PhaseGauge},
     references::{Environment, Fingerprint, Links, References},
     registration::{NodeFacts, NodeHandle},
-    status::{Observed, ProviderRecord, Report},
+    status::{Observed, ProviderRecord, Report, Resize},
     version::is_older,
 };
 
@@ -58,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) api: PodApi,
     pub(crate) references: References,
+    pub(crate) admission: Admission,
     pub(crate) events: Events,
     pub(crate) node: NodeHandle,
     pub(crate) facts: watch::Receiver<Option<Arc<NodeFacts>>>,
@@ -96,13 +102,17 @@ pub(crate) struct Task {
     shared: Arc<Shared>,
     id: PodId,
     inbox: watch::Receiver<Inbox>,
-    listed: watch::Receiver<bool>,
+    gate: watch::Receiver<Gate>,
+    holding: Arc<Holding>,
     stop: CancellationToken,
     /// The pod as the API has it: from the watch or from the answer to a write, whichever is newer.
     pod: Option<Arc<Pod>>,
     /// What the inbox held when it was looked at last.
     looked: Option<Inbox>,
+    /// Set by [`Task::set_stage`], so that the controller knows.
     stage: Stage,
+    /// The node has no place for the pod, which waits for one.
+    vacancy: Option<Vacancy>,
     observed: Observed,
     /// The text of `observed`, where it is a report: most reports say the same again.
     reported: Option<String>,
@@ -114,6 +124,8 @@ pub(crate) struct Task {
     sent: Option<Fingerprint>,
     /// The pod that was last compared with what was sent.
     considered: Option<UserFields>,
+    /// What the comparison came to for the containers' resources.
+    resize: Resize,
     /// Something that the pod refers to has changed since.
     stale: bool,
     /// The pod that is known is another one than the last step was taken for.
@@ -124,12 +136,16 @@ pub(crate) struct Task {
     backoff: Backoff,
     /// `not_before` is a wait for something that the pod refers to.
     waits_for_references: bool,
+    /// The provider has the pod although its listings lack it.
+    unlisted: bool,
     /// The waits before a pod that the provider lost is created again.
     losses: Backoff,
     /// No status write before this moment, and the waits so far.
     write_not_before: Option<Instant>,
     write_backoff: Backoff,
     ending: Option<Ending>,
+    /// The pod's time is over; the grace that it then has ends at this moment.
+    overdue: Option<Timestamp>,
     /// When an event told something last.
     told: HashMap<String, Instant>,
     phase: PhaseGauge,
@@ -140,7 +156,8 @@ impl Task {
         shared: Arc<Shared>,
         id: PodId,
         inbox: watch::Receiver<Inbox>,
-        listed: watch::Receiver<bool>,
+        gate: watch::Receiver<Gate>,
+        holding: Arc<Holding>,
         stop: CancellationToken,
     ) -> Self {
         let phase = shared.metrics.phase();
@@ -148,11 +165,13 @@ impl Task {
             shared,
             id,
             inbox,
-            listed,
+            gate,
+            holding,
             stop,
             pod: None,
             looked: None,
             stage: Stage::Unclaimed,
+            vacancy: None,
             observed: Observed::Waiting,
             reported: None,
             record: None,
@@ -160,16 +179,19 @@ impl Task {
             environment: None,
             sent: None,
             considered: None,
+            resize: Resize::Unjudged,
             stale: false,
             unstepped: false,
             renew_at: None,
             not_before: None,
             backoff: Backoff::new(),
             waits_for_references: false,
+            unlisted: false,
             losses: Backoff::new(),
             write_not_before: None,
             write_backoff: Backoff::capped(LONGEST_WRITE_STEP),
             ending: None,
+            overdue: None,
             told: HashMap::new(),
             phase,
         }
@@ -206,8 +228,9 @@ impl Task {
             due = tokio::select! {
                 () = stop.cancelled() => return,
                 changed = self.inbox.changed() => if changed.is_err() { return } else { false },
-                changed = self.listed.changed() => if changed.is_err() { return } else { true },
+                changed = self.gate.changed() => if changed.is_err() { return } else { true },
                 () = self.links.changed() => { self.references_changed(); true }
+                () = place_for(&mut self.vacancy) => true,
                 () = timer => true,
             };
         }
@@ -218,9 +241,7 @@ impl Task {
         let inbox = self.inbox.borrow_and_update().clone();
         let mut moved = match &self.looked {
             None => true,
-            Some(looked) => {
-                looked.deleted != inbox.deleted || looked.removed != inbox.removed || looked.absent != inbox.absent
-            }
+            Some(looked) => looked.deleted != inbox.deleted || looked.absence != inbox.absence,
         };
         if let Some(pod) = &inbox.pod {
             moved |= self.take(pod);
@@ -229,8 +250,9 @@ impl Task {
             let known = self.looked.as_ref().and_then(|looked| looked.seen.as_ref());
             if known.is_none_or(|known| !Arc::ptr_eq(known, seen)) {
                 moved |= self.observe(seen);
+                self.unlisted = false;
                 if !matches!(self.stage, Stage::Created { .. } | Stage::Removed) {
-                    self.stage = Stage::Created { since: None };
+                    self.adopt();
                     self.not_before = None;
                     moved = true;
                 }
@@ -242,14 +264,15 @@ impl Task {
 
     /// Takes over a version of the pod unless a newer one is known. Answers whether it is another one.
     fn take(&mut self, pod: &Arc<Pod>) -> bool {
+        let mut created = false;
         let moved = match &self.pod {
             None => {
                 self.record = ProviderRecord::of(pod);
                 self.id.handle = self.record.as_ref().and_then(|record| record.handle.clone());
                 if self.record.is_some() {
                     // An earlier life of the host created it; the listings will say if it is still there.
-                    self.stage = Stage::Created { since: None };
                     self.observed = Observed::Present;
+                    created = true;
                 }
                 true
             }
@@ -258,7 +281,30 @@ impl Task {
         };
         self.phase.set(pod.status.as_ref().and_then(|status| status.phase.as_deref()));
         self.pod = Some(pod.clone());
+        if created {
+            self.adopt();
+        }
+        if object::is_terminal(pod) {
+            self.shared.admission.release(&self.id.uid);
+        }
         moved
+    }
+
+    /// The provider has the pod, although this process did not have it created.
+    fn adopt(&mut self) {
+        self.set_stage(Stage::Created { since: None });
+        self.vacancy = None;
+        if let Some(pod) = self.pod.as_ref().filter(|pod| !object::is_terminal(pod)) {
+            self.shared.admission.count(&self.id.uid, Requests::in_use(pod));
+        }
+    }
+
+    fn set_stage(&mut self, stage: Stage) {
+        self.holding.set(match stage {
+            Stage::Created { since } => Some(since),
+            _ => None,
+        });
+        self.stage = stage;
     }
 
     /// Takes over what the provider says. Answers whether that is something else than before.
@@ -305,15 +351,18 @@ impl Task {
         if let Some(deadline) = object::end_of_grace(&pod) {
             return self.end(&pod, deadline).await;
         }
+        let time_left = object::end_of_activity(&pod).map(object::left_until);
         let acted = if object::is_terminal(&pod) {
             Next::Wait(None)
+        } else if time_left.is_some_and(|left| left.is_zero()) {
+            return self.expire(&pod).await;
         } else {
             match &self.stage {
                 Stage::Unclaimed => self.create(&pod).await,
                 Stage::Created { since } if self.is_missing(*since) => self.verify(&pod).await,
                 Stage::Created { .. } => self.update(&pod).await,
                 Stage::Refused { asked } if !asked.are_of(&pod) => {
-                    self.stage = Stage::Unclaimed;
+                    self.set_stage(Stage::Unclaimed);
                     Next::Step
                 }
                 Stage::Refused { .. } | Stage::Lost | Stage::Removed => Next::Wait(None),
@@ -322,7 +371,8 @@ impl Task {
         match acted {
             Next::Wait(until) => {
                 let write_again = self.sync().await;
-                Next::Wait(earlier(until, write_again))
+                let time_over = time_left.filter(|left| !left.is_zero()).map(|left| Instant::now() + left);
+                Next::Wait(earlier(earlier(until, write_again), time_over))
             }
             other => other,
         }
@@ -350,6 +400,14 @@ impl Task {
         let at = Instant::now() + wait;
         self.not_before = Some(at);
         Next::Wait(Some(at))
+    }
+}
+
+/// Comes back when there may be a place for a pod that waits for one.
+async fn place_for(vacancy: &mut Option<Vacancy>) {
+    match vacancy {
+        Some(vacancy) => vacancy.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,17 +8,24 @@ use vk_provider::{Aspects, Error, ErrorKind, Observation};
 
 use super::{Next, Stage, Task, object, object::UserFields};
 use crate::{
+    admission::Requests,
     references::{Notice, Resolved, Stamp, Unresolved},
-    status::{Observed, ProviderRecord},
+    status::{self, Observed, ProviderRecord, Resize},
 };
+
+/// The reason of a pod that the provider does not create.
+const PROVIDER_FAILED: &str = "ProviderFailed";
 
 impl Task {
     pub(super) async fn create(&mut self, pod: &Pod) -> Next {
-        if !*self.listed.borrow() {
+        if !self.gate.borrow().may_create() {
             return Next::Wait(None);
         }
         if let Some(at) = self.must_wait() {
             return Next::Wait(Some(at));
+        }
+        if let Err(next) = self.admit(pod).await {
+            return next;
         }
         self.stale = false;
         let resolved = match self.resolve(pod).await {
@@ -26,7 +33,7 @@ impl Task {
             Err(next) => return next,
         };
         // Until here it may have taken a while, and what is made now would have to be paid for and removed again.
-        if !self.may_act().await || self.is_unwanted() {
+        if !self.may_act().await || self.is_unwanted() || !self.gate.borrow().may_create() {
             return Next::Step;
         }
         let mut request = resolved.pod.clone();
@@ -64,11 +71,16 @@ impl Task {
     fn create_failed(&mut self, pod: &Pod, error: &Error) -> Next {
         self.shared.events.warning(pod, "ProviderCreateFailed", error.message.clone());
         if error.kind.is_final() {
-            self.stage = Stage::Refused { asked: UserFields::of(pod) };
-            self.observed = Observed::Refused { message: error.message.clone() };
+            self.set_stage(Stage::Refused { asked: UserFields::of(pod) });
+            let (reason, message) = (PROVIDER_FAILED.to_owned(), error.message.clone());
+            // The controller of a pod that is to run always would make the next one at once, without back-off.
+            self.observed = match object::restart_policy(pod) {
+                "Always" => Observed::Held { reason, message },
+                _ => Observed::Refused { reason, message },
+            };
             return Next::Wait(None);
         }
-        let reason = if error.kind == ErrorKind::Exhausted { "CapacityExhausted" } else { "ProviderFailed" };
+        let reason = if error.kind == ErrorKind::Exhausted { "CapacityExhausted" } else { PROVIDER_FAILED };
         self.observed = Observed::Held { reason: reason.into(), message: error.message.clone() };
         self.retry(error)
     }
@@ -127,6 +139,10 @@ impl Task {
                     // It runs on as it was. What was sent stays the measure, so that the next change brings this one
                     // along; until then it is not tried again.
                     self.considered = Some(UserFields::of(pod));
+                    self.resize = match status::is_resized(pod) {
+                        true => Resize::Infeasible(error.message),
+                        false => Resize::Done,
+                    };
                     self.renew_at = resolved.renew_at;
                     return Next::Wait(self.renew_at);
                 }
@@ -171,12 +187,13 @@ impl Task {
             return Ok(Some(changed));
         }
         self.considered = Some(UserFields::of(pod));
+        self.resize = Resize::Done;
         Ok(None)
     }
 
     /// The provider took the pod as resolved.
     fn given(&mut self, pod: &Pod, resolved: Resolved, observation: &Observation) {
-        self.stage = Stage::Created { since: Some(Instant::now()) };
+        self.set_stage(Stage::Created { since: Some(Instant::now()) });
         self.observe(observation);
         self.keep(pod, resolved);
         self.shared.nudge.soon();
@@ -187,6 +204,8 @@ impl Task {
         self.backoff.reset();
         self.not_before = None;
         self.considered = Some(UserFields::of(pod));
+        self.resize = Resize::Done;
+        self.shared.admission.count(&self.id.uid, Requests::of_spec(pod));
         self.renew_at = resolved.renew_at;
         self.record = Some(ProviderRecord { handle: self.id.handle.clone(), stamp: Some(resolved.stamp.to_string()) });
         self.environment = Some(resolved.environment);

@@ -8,9 +8,9 @@ use vk_provider::PodId;
 
 use super::{Stage, Task};
 use crate::{
-    pods::api::WriteError,
+    pods::{api::WriteError, object},
     registration::NodeFacts,
-    status::{self, Observed, Problem, ProviderRecord},
+    status::{self, Observed, Problem, ProviderRecord, Resize},
 };
 
 /// How many different things are remembered as told: a provider may make up new ones without end.
@@ -39,8 +39,12 @@ impl Task {
         {
             record.handle.clone_from(&self.id.handle);
         }
-        let view = self.view();
+        let view = self.view(&pod);
         let composed = status::compose(&pod, &self.observed, &view.facts(self.record.as_ref()));
+        if self.overdue.is_some() && !object::is_terminal(&pod) && status::is_terminal(&composed.status) {
+            // That is written with the verdict, once nothing of the pod is left.
+            return None;
+        }
         self.report(&pod, composed.problems);
         let patch = status::patch(&pod, &composed.status)?;
         match self.shared.api.patch_status(&self.id, &patch).await {
@@ -103,20 +107,27 @@ impl Task {
         at
     }
 
-    pub(super) fn view(&self) -> View {
-        View { now: Timestamp::now(), node: self.shared.facts.borrow().clone() }
+    /// What a composition of the status of `pod` needs to know.
+    pub(super) fn view(&self, pod: &Pod) -> View {
+        let judged = self.considered.as_ref().is_some_and(|considered| considered.are_of(pod));
+        View {
+            now: Timestamp::now(),
+            node: self.shared.facts.borrow().clone(),
+            resize: if judged { self.resize.clone() } else { Resize::Unjudged },
+        }
     }
 }
 
-/// The node and the time, as of one composition.
+/// The node, the time and what became of the pod's latest change, as of one composition.
 pub(super) struct View {
     now: Timestamp,
     node: Option<Arc<NodeFacts>>,
+    resize: Resize,
 }
 
 impl View {
     pub(super) fn facts<'a>(&'a self, provider: Option<&'a ProviderRecord>) -> status::Facts<'a> {
         let host_ips = self.node.as_ref().map_or(&[][..], |node| &node.host_ips);
-        status::Facts { now: self.now, host_ips, provider }
+        status::Facts { now: self.now, host_ips, provider, resize: &self.resize }
     }
 }

@@ -25,7 +25,7 @@ fn at(time: &str) -> Timestamp {
 }
 
 fn facts(now: &str) -> Facts<'static> {
-    Facts { now: at(now), host_ips: &HOST_IPS, provider: None }
+    Facts { now: at(now), host_ips: &HOST_IPS, provider: None, resize: &Resize::Unjudged }
 }
 
 const T0: &str = "2026-05-01T10:00:00Z";

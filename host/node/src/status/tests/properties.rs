@@ -98,7 +98,7 @@ fn observed() -> impl Strategy<Value = Observed> {
         1 => Just(Observed::Lost),
         1 => Just(Observed::Present),
         1 => Just(Observed::Held { reason: "CrashLoopBackOff".into(), message: "m".into() }),
-        1 => Just(Observed::Refused { message: "no".into() }),
+        1 => Just(Observed::Refused { reason: "OutOfcpu".into(), message: "no".into() }),
         1 => ".{0,40}".prop_map(|text| Observed::Reported(Arc::new(Report::parse(&text)))),
         12 => report().prop_map(reported),
     ]
@@ -184,8 +184,9 @@ proptest! {
         pod.status.as_mut().unwrap().conditions.as_mut().unwrap().push(PodCondition {
             type_: "other.example/X".into(), status: "False".into(), ..Default::default()
         });
-        for (index, (observed, now)) in steps.iter().zip(&times).enumerate() {
-            let facts = Facts { now: *now, host_ips: &HOST_IPS, provider: (index % 2 == 1).then_some(&record) };
+        let resizes = [Resize::Unjudged, Resize::Done, Resize::Infeasible("too much".into())];
+        for ((index, (observed, now)), resize) in steps.iter().zip(&times).enumerate().zip(resizes.iter().cycle()) {
+            let facts = Facts { now: *now, host_ips: &HOST_IPS, provider: (index % 2 == 1).then_some(&record), resize };
             let before = pod.clone();
             let composed = compose(&pod, observed, &facts);
             pod = step(&pod, observed, &facts);
@@ -237,7 +238,7 @@ proptest! {
         }
         pod.metadata.deletion_timestamp = Some(Time(at(T1)));
         let last = steps.last().unwrap();
-        let composed = terminal_for_deletion(&pod, last, &facts(T2));
+        let composed = super::last(&pod, last, &facts(T2), None);
         if let Some(patch) = patch(&pod, &composed.status) {
             pod = applied(&pod, &patch);
         }
@@ -246,7 +247,7 @@ proptest! {
         for status in lists.into_iter().flatten().flatten() {
             prop_assert!(status.state.as_ref().unwrap().terminated.is_some());
         }
-        let again = terminal_for_deletion(&pod, last, &facts("2026-05-01T11:00:00Z"));
+        let again = super::last(&pod, last, &facts("2026-05-01T11:00:00Z"), None);
         prop_assert_eq!(patch(&pod, &again.status), None);
         let later = compose(&pod, last, &facts("2026-05-01T11:00:00Z"));
         prop_assert_eq!(patch(&pod, &later.status), None);

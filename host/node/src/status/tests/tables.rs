@@ -320,7 +320,7 @@ fn a_terminal_phase_stays_and_only_ends_are_added() {
         Observed::Waiting,
         Observed::Lost,
         Observed::Present,
-        Observed::Refused { message: "no".into() },
+        Observed::Refused { reason: "ProviderFailed".into(), message: "no".into() },
         Observed::Held { reason: "R".into(), message: "m".into() },
         reported(json!({ "phase": "Running", "containerStatuses": [running("web"), running("log")] })),
         reported(json!({ "phase": "Succeeded", "podIP": "10.1.0.9", "containerStatuses": [terminated("web", 0)] })),
@@ -340,7 +340,7 @@ fn a_running_pod_never_becomes_pending_again() {
         Observed::Waiting,
         Observed::Lost,
         Observed::Held { reason: "CapacityExhausted".into(), message: "m".into() },
-        Observed::Refused { message: "no".into() },
+        Observed::Refused { reason: "ProviderFailed".into(), message: "no".into() },
         reported(json!({ "phase": "Pending", "containerStatuses": [] })),
         reported(json!({ "containerStatuses": [{ "name": "web", "state": { "waiting": {} } }] })),
     ] {
@@ -395,13 +395,60 @@ fn a_pod_that_is_held_back_shows_why_until_it_is_created() {
 }
 
 #[test]
-fn a_refused_pod_fails_unless_its_controller_would_make_the_next_one_at_once() {
-    for (policy, expected) in [("Never", "Failed"), ("OnFailure", "Failed"), ("Always", "Pending")] {
-        let refused = Observed::Refused { message: "spec.hostNetwork is not supported".into() };
-        let pod = step(&pod(json!({ "restartPolicy": policy })), &refused, &facts(T0));
-        assert_eq!((phase(&pod), status(&pod).reason.as_deref()), (expected, Some("ProviderFailed")));
-        assert_eq!(status(&pod).message.as_deref(), Some("spec.hostNetwork is not supported"));
-        assert_eq!(waiting_reason(&pod, "web"), Some("ProviderFailed"), "what kubectl shows as the pod's status");
+fn a_refused_pod_fails_with_its_reason() {
+    let (reason, message) = ("OutOfcpu".to_owned(), "Pod was rejected: no room".to_owned());
+    let pod = step(&pod(json!({})), &Observed::Refused { reason, message }, &facts(T0));
+    assert_eq!((phase(&pod), status(&pod).reason.as_deref()), ("Failed", Some("OutOfcpu")));
+    assert_eq!(status(&pod).message.as_deref(), Some("Pod was rejected: no room"));
+    assert_eq!(waiting_reason(&pod, "web"), Some("OutOfcpu"), "what kubectl shows as the pod's status");
+}
+
+#[test]
+fn a_verdict_of_the_host_goes_before_what_the_containers_say() {
+    let verdict = Some(Verdict { reason: "DeadlineExceeded", message: "too long" });
+    for (web, code) in [(running("web"), 137), (terminated("web", 0), 0), (json!({ "name": "web" }), 137)] {
+        let observed = reported(json!({ "containerStatuses": [web], "reason": "Other" }));
+        let pod = pod(json!({ "restartPolicy": "Never" }));
+        let composed = last(&pod, &observed, &facts(T1), verdict);
+        let pod = applied(&pod, &patch(&pod, &composed.status).unwrap());
+        assert_eq!((phase(&pod), status(&pod).reason.as_deref()), ("Failed", Some("DeadlineExceeded")));
+        assert_eq!(status(&pod).message.as_deref(), Some("too long"));
+        assert_eq!(exit_code(&pod, "web"), Some(code));
+        assert_eq!(step(&pod, &observed, &facts(T2)), pod, "it stays");
+    }
+}
+
+fn sized(pod: &Pod, resize: Resize, cpu: &str) -> Pod {
+    let mut pod = pod.clone();
+    let resources = json!({ "requests": { "cpu": cpu } });
+    pod.spec.as_mut().unwrap().containers[0].resources = serde_json::from_value(resources).unwrap();
+    let observed = reported(json!({ "containerStatuses": [running("web")] }));
+    step(&pod, &observed, &Facts { resize: &resize, ..facts(T1) })
+}
+
+fn has_cpu(pod: &Pod) -> Option<&str> {
+    let resources = container(pod, "web").resources.as_ref()?;
+    Some(resources.requests.as_ref()?["cpu"].0.as_str())
+}
+
+#[test]
+fn a_container_has_what_the_provider_was_given_and_a_refused_resize_shows() {
+    let plain = sized(&pod(json!({})), Resize::Done, "1");
+    assert_eq!(has_cpu(&plain), Some("1"));
+    assert!(!is_resized(&plain));
+    let asked = sized(&plain, Resize::Unjudged, "2");
+    assert_eq!((has_cpu(&asked), is_resized(&asked)), (Some("1"), true));
+    let refused = sized(&asked, Resize::Infeasible("no such size".into()), "2");
+    assert_eq!(says(&refused, "PodResizePending"), "True Infeasible no such size");
+    assert_eq!(condition(&refused, "PodResizePending").observed_generation, Some(3));
+    assert_eq!(has_cpu(&refused), Some("1"));
+    assert!(is_resize_refused(status(&refused)));
+    // A restarted host does not know before it has asked again.
+    assert_eq!(sized(&refused, Resize::Unjudged, "2"), refused);
+    for cpu in ["1", "2"] {
+        let done = sized(&refused, Resize::Done, cpu);
+        assert!(status(&done).conditions.iter().flatten().all(|condition| condition.type_ != "PodResizePending"));
+        assert_eq!(has_cpu(&done), Some(cpu));
     }
 }
 
@@ -618,11 +665,11 @@ fn a_deleted_pod_ends_with_every_container_terminated() {
     ] {
         let mut pod = step(&pod(json!({})), &reported(json!({ "containerStatuses": [before] })), &facts(T0));
         pod.metadata.deletion_timestamp = Some(Time(at(T0)));
-        let composed = terminal_for_deletion(&pod, &observed, &facts(T1));
+        let composed = last(&pod, &observed, &facts(T1), None);
         let ended = applied(&pod, &patch(&pod, &composed.status).unwrap());
         assert_eq!((phase(&ended), exit_code(&ended, "web")), (expected, Some(code)), "{observed:?}");
         assert!(says(&ended, "Ready").starts_with("False Pod"), "{observed:?}");
-        let again = terminal_for_deletion(&ended, &observed, &facts(T2));
+        let again = last(&ended, &observed, &facts(T2), None);
         assert_eq!(patch(&ended, &again.status), None, "{observed:?}");
     }
 }
