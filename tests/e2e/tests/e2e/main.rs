@@ -5,12 +5,14 @@
 
 #![allow(clippy::indexing_slicing, reason = "reading a member of a JSON value never panics")]
 
+mod admission;
 mod bundled;
 mod burst;
 mod command_line;
 mod deletion;
 mod events;
 mod faults;
+mod forgery;
 mod holder;
 mod node;
 mod outages;
@@ -19,6 +21,7 @@ mod rejections;
 mod replacement;
 mod restarts;
 mod updates;
+mod vanishing;
 mod workloads;
 
 use std::{process::ExitCode, time::Duration};
@@ -47,6 +50,14 @@ fn main() -> ExitCode {
     // The longest come first, so that none is left running alone at the end.
     suite.allow(Duration::from_secs(300));
     tests! { suite.on_cluster:
+        admission::pods_of_controllers_that_are_refused_wait_and_are_not_made_without_end,
+        admission::each_refusal_has_the_kubelets_reason_and_wording,
+        admission::a_taint_that_ends_pods_keeps_new_ones_out,
+        admission::what_runs_stays_when_the_node_offers_less,
+        vanishing::pods_that_vanish_together_are_waited_for_and_the_node_says_so,
+        forgery::a_forged_handle_reaches_nothing_of_another_pod,
+        forgery::a_status_that_others_break_is_repaired_and_theirs_survives,
+        forgery::a_pod_that_comes_back_with_other_addresses_has_only_those,
         faults::a_guest_that_traps_on_one_pod_harms_no_other,
         faults::a_guest_that_spins_on_one_pod_harms_no_other,
         faults::a_guest_that_eats_memory_on_one_pod_harms_no_other,
@@ -73,6 +84,7 @@ fn main() -> ExitCode {
         references::missing_optional_references_are_skipped_with_an_event,
         updates::edits_of_mounted_objects_reach_the_provider,
         updates::an_edit_that_only_variables_would_show_causes_no_update,
+        updates::a_provider_that_refuses_all_changes_leaves_the_pod_running,
         updates::changes_of_metadata_reach_the_provider_and_a_refused_one_leaves_the_pod_running,
         holder::two_clusters_with_one_backend_and_equal_names_leave_each_other_alone,
         holder::a_host_that_stood_still_finds_its_lease_taken_and_touches_nothing,
@@ -90,7 +102,6 @@ fn main() -> ExitCode {
         node::one_namespace_is_served_and_others_are_left_alone,
         node::a_node_identity_is_enough,
         rejections::each_kind_of_error_decides_what_becomes_of_a_creation,
-        rejections::refused_pods_of_a_deployment_are_not_made_without_end,
         rejections::a_backend_that_refuses_the_provider_shows_on_the_node,
         deletion::a_graceful_deletion_waits_for_the_workload_to_stop,
         deletion::grace_ends_a_workload_that_does_not_stop,
@@ -98,6 +109,7 @@ fn main() -> ExitCode {
         deletion::a_pod_with_a_finalizer_is_terminal_before_it_goes,
         deletion::a_deleted_namespace_takes_its_pods_along,
         deletion::a_deleted_pod_of_a_job_is_counted_by_its_job,
+        deletion::a_pod_is_ended_when_its_time_is_over,
         outages::an_outage_of_the_backend_loses_nothing,
         outages::a_lost_answer_to_a_creation_makes_no_second_pod,
         outages::pods_that_the_backend_lost_are_made_again_or_failed,

@@ -65,37 +65,6 @@ pub(crate) async fn each_kind_of_error_decides_what_becomes_of_a_creation(env: &
     env.pod_gone("unavailable-for-ever").await
 }
 
-pub(crate) async fn refused_pods_of_a_deployment_are_not_made_without_end(env: &mut Env) -> Result<()> {
-    env.start(Setup::default()).await?;
-    env.apply(
-        "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: refused}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: refused}}
-  template:
-    metadata: {labels: {app: refused}, annotations: {mock.vk-host.dev/reject: invalid}}
-    spec:
-      nodeSelector: {kubernetes.io/hostname: '{node}'}
-      tolerations: [{key: virtual-kubelet.io/provider, operator: Exists}]
-      containers: [{name: main, image: registry.example.com/main:1}]
-",
-    )
-    .await?;
-    let refused = env.pods_until("app=refused", "three refused pods", |seen| {
-        seen.len() == 3 && seen.values().all(|pod| reason(pod) == "ProviderFailed")
-    });
-    let refused = refused.await?;
-    // Long enough for a controller to make more, were it given reason to.
-    env.running("others", 10).await?;
-    let now = env.pods_until("app=refused", "the refused pods", |seen| !seen.is_empty()).await?;
-    ensure!(now.keys().eq(refused.keys()), "the Deployment has made other pods: {} now", now.len());
-    ensure!(now.values().all(|pod| phase(pod) == "Pending"), "a refused pod of a Deployment must stay Pending");
-    Ok(())
-}
-
 pub(crate) async fn a_backend_that_refuses_the_provider_shows_on_the_node(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
     // A pod's or a poll's denial would show for some minutes, longer than a test may take.

@@ -1,8 +1,9 @@
 //! What changes in the cluster reaches the provider, and what does not concern it does not.
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use serde_json::json;
-use vk_e2e::{Env, Setup, is_ready, uid};
+use vk_e2e::{Env, PATIENCE, Setup, eventually, is_ready, uid};
 
 pub(crate) async fn edits_of_mounted_objects_reach_the_provider(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
@@ -109,4 +110,85 @@ pub(crate) async fn changes_of_metadata_reach_the_provider_and_a_refused_one_lea
         if label == Some(json!("front")) { Ok(()) } else { Err(pod.manifest.to_string()) }
     })
     .await
+}
+
+pub(crate) async fn a_provider_that_refuses_all_changes_leaves_the_pod_running(env: &mut Env) -> Result<()> {
+    env.start(Setup::default()).await?;
+    env.kubectl(&["create", "configmap", "page", "--from-literal=title=one"]).await?;
+    let sized = json!({"resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "1"}}});
+    let pod = env.pod("fixed").container(sized).mounts("page", json!({"configMap": {"name": "page"}}));
+    env.create(pod.asks("reject-update", "unsupported").asks("reject-message", "this cannot be changed")).await?;
+    let pod = env.pod_ready("fixed").await?;
+    let fixed = uid(&pod);
+    ensure!(cpu(&pod).as_deref() == Some("100m"), "the status says that it has {:?}", cpu(&pod));
+
+    let refusals = async |count: i32| {
+        let what = format!("{count} refusals to be told");
+        eventually(&what, PATIENCE, async || {
+            let told = env.event("fixed", "ProviderUpdateFailed").await.map_err(|error| error.to_string())?;
+            if told.count >= Some(count) { Ok(()) } else { Err(format!("{:?}", told.count)) }
+        })
+        .await
+    };
+    env.kubectl(&["patch", "configmap", "page", "-p", r#"{"data": {"title": "two"}}"#]).await?;
+    refusals(1).await?;
+    env.kubectl(&["label", "pod", "fixed", "tier=front"]).await?;
+    refusals(2).await?;
+    env.kubectl(&["debug", "fixed", "--image=registry.example.com/tools:1", "--container=tools", "--profile=general"])
+        .await?;
+    refusals(3).await?;
+    let resize =
+        |cpu: &str| json!({"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": cpu}}}]}});
+    env.kubectl(&["patch", "pod", "fixed", "--subresource=resize", "-p", &resize("200m").to_string()]).await?;
+    let pod = env.pod_until("fixed", "to say that it cannot be resized", is_resize_refused).await?;
+    let message = pending(&pod).and_then(|condition| condition.message.clone()).unwrap_or_default();
+    ensure!(message.contains("this cannot be changed"), "{message}");
+    ensure!(cpu(&pod).as_deref() == Some("100m"), "the status says that it has {:?}", cpu(&pod));
+
+    env.kill9().await?;
+    env.start_again().await?;
+    env.create(env.pod("newcomer")).await?;
+    env.pod_ready("newcomer").await?;
+    let pod = env.pods().get("fixed").await?;
+    ensure!(is_ready(&pod) && is_resize_refused(&pod), "it is not as it was: {:?}", pod.status);
+    ensure!(cpu(&pod).as_deref() == Some("100m"), "the status says that it has {:?}", cpu(&pod));
+    let containers = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+    ensure!(containers.iter().all(|container| container.restart_count == 0), "a container was restarted");
+    env.made_once_and_left_alone([fixed.clone()])?;
+
+    // Taken back, it is no news any more; although the rest is still refused.
+    env.kubectl(&["patch", "pod", "fixed", "--subresource=resize", "-p", &resize("100m").to_string()]).await?;
+    env.pod_until("fixed", "to have what it asks for", |pod| pending(pod).is_none()).await?;
+    env.kubectl(&["patch", "pod", "fixed", "--subresource=resize", "-p", &resize("300m").to_string()]).await?;
+    env.pod_until("fixed", "to say again that it cannot be resized", is_resize_refused).await?;
+    env.made_once_and_left_alone([fixed.clone()])?;
+
+    // With the refusal goes the obstacle, and all that was asked for comes at once.
+    env.kubectl(&["annotate", "pod", "fixed", "mock.vk-host.dev/reject-update-"]).await?;
+    let resized = |pod: &Pod| pending(pod).is_none() && cpu(pod).as_deref() == Some("300m");
+    env.pod_until("fixed", "to be resized", resized).await?;
+    let pod = env.backend.pod(&fixed).context("the backend has no such pod")?;
+    let spec = pod.manifest.pointer("/spec").cloned().unwrap_or_default();
+    ensure!(spec["containers"][0]["resources"]["requests"]["cpu"] == "300m", "{spec}");
+    ensure!(spec["ephemeralContainers"][0]["name"] == "tools", "{spec}");
+    ensure!(pod.file("page", "title") == Some(b"two"), "{:?}", pod.volumes);
+    let count = env.backend.count(&fixed);
+    ensure!((count.made, count.creates, count.updates, count.deletes) == (1, 1, 1, 0), "{count:?}");
+    Ok(())
+}
+
+fn pending(pod: &Pod) -> Option<&PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == "PodResizePending")
+}
+
+fn is_resize_refused(pod: &Pod) -> bool {
+    pending(pod)
+        .is_some_and(|condition| condition.status == "True" && condition.reason.as_deref() == Some("Infeasible"))
+}
+
+/// What the container has by the pod's status.
+fn cpu(pod: &Pod) -> Option<String> {
+    let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    Some(container.resources.as_ref()?.requests.as_ref()?.get("cpu")?.0.clone())
 }
