@@ -6,13 +6,13 @@ use prometheus_client::{
         family::Family,
         histogram::{Histogram, exponential_buckets},
     },
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 use tokio::time::Instant;
 
 use crate::Failure;
 
-/// `vk_egress_requests_total{decision}` and `vk_egress_seconds`. Cheap to clone; every [`Egress`](crate::Egress) of a
+/// `vk_egress_requests_total{decision}` and `vk_egress_request_duration_seconds`. Cheap to clone; every [`Egress`](crate::Egress) of a
 /// process counts into the same.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -51,11 +51,16 @@ impl Metrics {
             "Requests of providers: allowed and answered, denied by the sandbox, or allowed and failed",
             metrics.requests.clone(),
         );
-        registry.register(
-            "vk_egress_seconds",
+        registry.register_with_unit(
+            "vk_egress_request_duration",
             "Time from a provider's request to the last byte of its response, denied ones left out",
+            Unit::Seconds,
             metrics.seconds.clone(),
         );
+        for decision in [Decision::Allowed, Decision::Denied, Decision::Failed] {
+            // A series that is not there until something happens is one that no alert can be based on.
+            drop(metrics.requests.get_or_create(&decision.labels()));
+        }
         metrics
     }
 

@@ -16,6 +16,9 @@ pub(crate) enum Function {
 }
 
 impl Function {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Configure, Self::Describe, Self::Create, Self::Update, Self::Delete, Self::Get, Self::Poll];
+
     /// Its name in the WIT, in metrics, and as the key of its time limit.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

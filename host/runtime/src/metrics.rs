@@ -21,6 +21,7 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 pub(crate) struct Metrics {
     calls: Family<Labels<2>, Counter>,
     seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    waiting: Gauge,
     instances: Family<Labels<1>, Gauge>,
     retired: Family<Labels<1>, Counter>,
     replacements: Family<Labels<1>, Counter>,
@@ -53,6 +54,7 @@ impl Metrics {
         let metrics = Self {
             calls: Family::default(),
             seconds: Family::new_with_constructor(call),
+            waiting: Gauge::default(),
             instances: Family::default(),
             retired: Family::default(),
             replacements: Family::default(),
@@ -61,11 +63,12 @@ impl Metrics {
         };
         registry.register("vk_provider_calls", "Calls to the provider", metrics.calls.clone());
         registry.register_with_unit(
-            "vk_provider_call",
+            "vk_provider_call_duration",
             "Duration of calls to the provider, without waiting for an instance",
             Unit::Seconds,
             metrics.seconds.clone(),
         );
+        registry.register("vk_provider_calls_waiting", "Calls that wait for an instance", metrics.waiting.clone());
         registry.register("vk_provider_instances", "Instances of the provider", metrics.instances.clone());
         registry.register("vk_provider_instances_retired", "Instances that were dropped", metrics.retired.clone());
         registry.register_with_unit(
@@ -75,7 +78,7 @@ impl Metrics {
             metrics.memory.clone(),
         );
         registry.register_with_unit(
-            "vk_provider_compile",
+            "vk_provider_compile_duration",
             "Duration of compiling a component, or of loading it from the cache",
             Unit::Seconds,
             metrics.compile.clone(),
@@ -85,10 +88,34 @@ impl Metrics {
             "Attempts to replace the component or its configuration",
             metrics.replacements.clone(),
         );
-        for state in [State::Idle, State::Busy] {
-            drop(metrics.instances.get_or_create(&[("state", state.as_str())]));
-        }
+        metrics.begin_at_zero();
         metrics
+    }
+
+    /// A series that is not there until something happens is one that no alert can be based on.
+    fn begin_at_zero(&self) {
+        for function in Function::ALL {
+            let function = ("function", function.as_str());
+            drop(self.calls.get_or_create(&[function, ("outcome", "ok")]));
+            drop(self.seconds.get_or_create(&[function]));
+        }
+        for state in [State::Idle, State::Busy] {
+            drop(self.instances.get_or_create(&[("state", state.as_str())]));
+        }
+        for reason in
+            ["idle", "calls", "age", "drained", "cancelled", "configure", "trap", "memory", "cpu", "timeout", "answer"]
+        {
+            drop(self.retired.get_or_create(&[("reason", reason)]));
+        }
+        for outcome in ["replaced", "unchanged", "failed"] {
+            drop(self.replacements.get_or_create(&[("outcome", outcome)]));
+        }
+    }
+
+    /// A call waits for an instance, until what this returns is dropped.
+    pub(crate) fn waits(&self) -> Waiting {
+        self.waiting.inc();
+        Waiting(self.waiting.clone())
     }
 
     pub(crate) fn call(&self, function: Function, outcome: &'static str, took: Duration) {
@@ -108,6 +135,16 @@ impl Metrics {
 
     pub(crate) fn replacement(&self, outcome: &'static str) {
         self.replacements.get_or_create(&[("outcome", outcome)]).inc();
+    }
+}
+
+/// Counts one call that waits, for as long as this exists.
+#[derive(Debug)]
+pub(crate) struct Waiting(Gauge);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

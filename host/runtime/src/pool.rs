@@ -83,11 +83,13 @@ impl Pool {
     pub(crate) async fn begin(self: &Arc<Self>, function: Function, pod: Option<&PodId>) -> Result<Call, Refused> {
         let lane = self.lanes.of(function);
         let queue = self.shared.limits.timeouts.queue;
+        let waiting = self.metrics.waits();
         let permit = match timeout(queue, lane.permits.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(Refused::Closed),
             Err(_) => return Err(Refused::Error(self.busy(function, lane))),
         };
+        drop(waiting);
         let instance = match self.take_idle() {
             Some(instance) => instance,
             None => self.make().await.map_err(Refused::Error)?,

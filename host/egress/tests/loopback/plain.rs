@@ -246,7 +246,7 @@ async fn every_request_is_counted_once_by_its_decision() {
         "vk_egress_requests_total{decision=\"allowed\"} 1",
         "vk_egress_requests_total{decision=\"denied\"} 2",
         "vk_egress_requests_total{decision=\"failed\"} 1",
-        "vk_egress_seconds_count 2",
+        "vk_egress_request_duration_seconds_count 2",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }

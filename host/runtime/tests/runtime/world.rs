@@ -110,7 +110,7 @@ fn a_compiled_component_is_found_again() {
         assert!(inspect(&engine, &guest("probe")).unwrap().satisfied());
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let sum = text.lines().find_map(|line| line.strip_prefix("vk_provider_compile_seconds_sum ")).unwrap();
+        let sum = text.lines().find_map(|line| line.strip_prefix("vk_provider_compile_duration_seconds_sum ")).unwrap();
         sum.parse::<f64>().unwrap()
     };
     let first = compile();
