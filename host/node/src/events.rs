@@ -25,6 +25,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
+use prometheus_client::metrics::counter::Counter;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
@@ -78,16 +79,17 @@ pub(crate) struct Events {
     queue: mpsc::Sender<Occurrence>,
     bucket: Arc<Mutex<Bucket>>,
     node_name: Arc<str>,
+    dropped: Counter,
 }
 
 impl Events {
     /// The handle, and the task that writes.
-    pub(crate) fn new(client: Client, node_name: &str) -> (Self, Writer) {
+    pub(crate) fn new(client: Client, node_name: &str, dropped: Counter) -> (Self, Writer) {
         let (queue, occurrences) = mpsc::channel(QUEUE);
         let bucket = Arc::new(Mutex::new(Bucket { tokens: SUCCESS_BURST, filled: Instant::now() }));
         let book = Book::new(node_name);
         let writer = Writer { client, occurrences, book, pending: VecDeque::new() };
-        (Self { queue, bucket, node_name: node_name.into() }, writer)
+        (Self { queue, bucket, node_name: node_name.into(), dropped }, writer)
     }
 
     /// Something went wrong with a pod: always written, repeats counted in one.
@@ -149,6 +151,7 @@ impl Events {
         message.truncate(message.floor_char_boundary(MAX_MESSAGE));
         let occurrence = Occurrence { about, kind, reason, message, at, once };
         if let Err(refused) = self.queue.try_send(occurrence) {
+            self.dropped.inc();
             let occurrence = refused.into_inner();
             debug!(reason = occurrence.reason, "an event was dropped, because too many wait: {}", occurrence.message);
         }

@@ -1,9 +1,10 @@
 //! A small API server in the process, for tests: it keeps objects, checks uids and resource versions, applies patches,
-//! serves watches, notes what it is asked, and refuses or hangs where a test says so.
+//! serves watches, grants tokens, notes what it is asked, and refuses or hangs where a test says so.
 
 use std::{
     collections::BTreeMap,
     convert::Infallible,
+    io,
     sync::{Arc, Mutex},
     task::{Context, Poll},
 };
@@ -36,8 +37,11 @@ pub(crate) struct Call {
 pub(crate) enum Instead {
     Refuse(u16, &'static str, &'static str),
     Hang,
+    /// As if there were no server.
+    Disconnect,
 }
 
+type Answer = UnsyncBoxBody<Bytes, Infallible>;
 type Rule = Box<dyn FnMut(&Call) -> Option<Instead> + Send>;
 
 #[derive(Clone, Default)]
@@ -49,7 +53,10 @@ struct Inner {
     objects: BTreeMap<String, Value>,
     version: u64,
     made: u64,
+    tokens: u64,
     log: Vec<(u64, String, Value)>,
+    /// Watches from before it cannot be resumed.
+    oldest: u64,
     watches: Vec<(String, Option<String>, UnboundedSender<Bytes>)>,
     calls: Vec<Call>,
     rule: Option<Rule>,
@@ -86,6 +93,32 @@ impl FakeApi {
         inner.calls.iter().filter(|call| call.method == *method && !call.query.contains_key("watch")).cloned().collect()
     }
 
+    /// The requests so far, as `METHOD path query`, whose text contains all parts.
+    pub(crate) fn requests(&self, parts: &[&str]) -> Vec<String> {
+        let inner = self.0.lock().unwrap();
+        let requests = inner.calls.iter().map(|Call { method, path, query, .. }| {
+            let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("{method} {path} {}", query.join("&"))
+        });
+        requests.filter(|request| parts.iter().all(|part| request.contains(part))).collect()
+    }
+
+    /// Closes all watches, as a restart does.
+    pub(crate) fn close_watches(&self) {
+        self.0.lock().unwrap().watches.clear();
+    }
+
+    pub(crate) fn open_watches(&self) -> usize {
+        self.0.lock().unwrap().watches.iter().filter(|(_, _, watch)| !watch.is_closed()).count()
+    }
+
+    /// Forgets what was before, so that watches must begin again with a list.
+    pub(crate) fn compact(&self) {
+        let mut inner = self.0.lock().unwrap();
+        inner.version += 1;
+        inner.oldest = inner.version;
+    }
+
     /// All objects below a collection.
     pub(crate) fn list(&self, collection: &str) -> Vec<Value> {
         let inner = self.0.lock().unwrap();
@@ -109,6 +142,9 @@ impl Inner {
             },
             |known| known["metadata"]["uid"].clone(),
         );
+        if let Some(namespace) = path.strip_prefix("namespaces/").and_then(|rest| rest.split_once('/')) {
+            metadata["namespace"] = json!(namespace.0);
+        }
         let kind = if known.is_some() { "MODIFIED" } else { "ADDED" };
         self.publish(path, kind, object)
     }
@@ -128,15 +164,22 @@ impl Inner {
     }
 
     /// `None` never answers.
-    fn answer(&mut self, call: &Call, patch_type: &str) -> Option<(u16, UnsyncBoxBody<Bytes, Infallible>)> {
+    fn answer(&mut self, call: &Call, patch_type: &str) -> Option<kube::Result<(u16, Answer)>> {
         self.calls.push(call.clone());
         let (code, body) = match self.rule.as_mut().and_then(|rule| rule(call)) {
             Some(Instead::Hang) => return None,
+            Some(Instead::Disconnect) => {
+                let error = io::Error::from(io::ErrorKind::ConnectionRefused);
+                return Some(Err(kube::Error::Service(Box::new(error))));
+            }
             Some(Instead::Refuse(code, reason, message)) => refusal(code, reason, message),
-            None if call.query.contains_key("watch") => return Some((200, self.watch(call))),
+            None if call.query.contains_key("watch") => match self.watch(call) {
+                Some(events) => return Some(Ok((200, events))),
+                None => refusal(410, "Expired", "too old resource version"),
+            },
             None => self.serve(call, patch_type),
         };
-        Some((code, Full::new(body.to_string().into()).boxed_unsync()))
+        Some(Ok((code, Full::new(body.to_string().into()).boxed_unsync())))
     }
 
     fn serve(&mut self, call: &Call, patch_type: &str) -> (u16, Value) {
@@ -159,9 +202,23 @@ impl Inner {
                     .filter(|(object, _)| concerns(object, path, name.as_deref()))
                     .map(|(_, object)| object.clone())
                     .collect();
-                (200, json!({ "metadata": { "resourceVersion": self.version.to_string() }, "items": items }))
+                let kind = match path.rsplit('/').next() {
+                    Some("configmaps") => "ConfigMapList",
+                    Some("secrets") => "SecretList",
+                    _ => "List",
+                };
+                let metadata = json!({ "resourceVersion": self.version.to_string() });
+                (200, json!({ "apiVersion": "v1", "kind": kind, "metadata": metadata, "items": items }))
             }
             Method::GET => known.map_or(not_found, |object| (200, object)),
+            Method::POST if path.ends_with("/token") => {
+                self.tokens += 1;
+                let mut granted = call.body.clone();
+                granted["status"] = json!({
+                    "token": format!("token {}", self.tokens), "expirationTimestamp": "2030-01-01T00:00:00Z",
+                });
+                (201, granted)
+            }
             Method::POST => {
                 let path = format!("{path}/{}", call.body["metadata"]["name"].as_str().unwrap());
                 if self.objects.contains_key(&path) {
@@ -204,8 +261,12 @@ impl Inner {
         }
     }
 
-    fn watch(&mut self, call: &Call) -> UnsyncBoxBody<Bytes, Infallible> {
+    /// `None`: it is too old to be resumed.
+    fn watch(&mut self, call: &Call) -> Option<Answer> {
         let since: u64 = call.query.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+        if since < self.oldest {
+            return None;
+        }
         let name = selected(call);
         let missed: Vec<Bytes> = self
             .log
@@ -215,7 +276,7 @@ impl Inner {
             .collect();
         let (sender, live) = unbounded();
         self.watches.push((call.path.clone(), name, sender));
-        StreamBody::new(stream::iter(missed).chain(live).map(|line| Ok(Frame::data(line)))).boxed_unsync()
+        Some(StreamBody::new(stream::iter(missed).chain(live).map(|line| Ok(Frame::data(line)))).boxed_unsync())
     }
 }
 
@@ -225,8 +286,11 @@ fn is_collection(path: &str) -> bool {
     if path.starts_with("namespaces/") { depth == 3 } else { depth == 1 }
 }
 
+/// Whether an object is in a collection, which may be that of all namespaces.
 fn concerns(path: &str, collection: &str, name: Option<&str>) -> bool {
-    parent(path) == collection && name.is_none_or(|name| path.rsplit('/').next() == Some(name))
+    let own = parent(path);
+    let is_in = own == collection || (!collection.contains('/') && own.ends_with(&format!("/{collection}")));
+    is_in && name.is_none_or(|name| path.rsplit('/').next() == Some(name))
 }
 
 fn selected(call: &Call) -> Option<String> {
@@ -242,7 +306,7 @@ fn refusal(code: u16, reason: &str, message: &str) -> (u16, Value) {
 }
 
 impl tower_service::Service<Request<Body>> for FakeApi {
-    type Response = Response<UnsyncBoxBody<Bytes, Infallible>>;
+    type Response = Response<Answer>;
     type Error = kube::Error;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
@@ -266,7 +330,9 @@ impl tower_service::Service<Request<Body>> for FakeApi {
             let body = serde_json::from_slice(&bytes).unwrap_or_default();
             let call = Call { method: parts.method, path, query, body };
             let kind = parts.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-            let Some((status, body)) = api.0.lock().unwrap().answer(&call, kind) else { return pending().await };
+            let answer = api.0.lock().unwrap().answer(&call, kind);
+            let Some(answer) = answer else { return pending().await };
+            let (status, body) = answer?;
             Ok(Response::builder().status(status).body(body).unwrap())
         }
         .boxed()

@@ -121,7 +121,7 @@ impl Node {
         reported: mpsc::Receiver<PodEvent>,
         metrics: Metrics,
     ) -> Self {
-        let (events, writer) = Events::new(clients.main.clone(), &config.node_name);
+        let (events, writer) = Events::new(clients.main.clone(), &config.node_name, metrics.events_dropped.clone());
         let settings = registration::Settings {
             node_name: config.node_name.clone(),
             operating_system: config.operating_system,
@@ -192,7 +192,12 @@ struct Acting {
 impl Acting {
     /// Takes the lease, acts while it is held, and gives it up.
     async fn run(self, stop: &CancellationToken) -> Result<(), Error> {
-        let (mut keeper, fence) = Keeper::new(self.clients.lease.clone(), &self.config.node_name, self.facts.clone());
+        let (mut keeper, fence) = Keeper::new(
+            self.clients.lease.clone(),
+            &self.config.node_name,
+            self.facts.clone(),
+            self.metrics.clone(),
+        );
         let acquired = stop.run_until_cancelled(async {
             // A real kubelet's lease stays as it is.
             self.registration.refuse_real_kubelet().await?;
@@ -227,18 +232,25 @@ impl Acting {
     async fn act(self, fence: Fence, stop: &CancellationToken) -> Result<(), Error> {
         // Stopped one after the other: pods while the node still counts as alive, then the node.
         let node_stop = CancellationToken::new();
+        let _readiness = AbortOnDropHandle::new(tokio::spawn(show_readiness(self.facts.clone(), self.metrics.clone())));
         let mut registration = AbortOnDropHandle::new(tokio::spawn(self.registration.run(node_stop.clone())));
         let references = References::new(
             self.clients.main.clone(),
             self.config.namespace.clone(),
             self.facts.clone(),
+            self.metrics.clone(),
             // Not `stop`: steps that pods have begun are let end, with what they refer to.
             node_stop.clone(),
         );
         let _references_end = node_stop.clone().drop_guard();
         let shared = Arc::new(pods::Shared {
             provider: self.provider,
-            api: pods::PodApi::new(self.clients.main, &self.config.node_name, self.config.namespace),
+            api: pods::PodApi::new(
+                self.clients.main,
+                &self.config.node_name,
+                self.config.namespace,
+                self.metrics.clone(),
+            ),
             references,
             admission: admission::Admission::new(),
             events: self.events,
@@ -278,6 +290,16 @@ async fn bounded(pods: impl Future<Output = Result<(), JoinError>>, stop: &Cance
         () = bound => {
             tracing::warn!("provider calls in flight were given up after {STOP_WITHIN:?}");
             Ok(())
+        }
+    }
+}
+
+/// Keeps the metric at what the node says, for as long as it has a keeper.
+async fn show_readiness(mut facts: watch::Receiver<Option<Arc<NodeFacts>>>, metrics: Metrics) {
+    loop {
+        metrics.ready(facts.borrow_and_update().as_ref().is_some_and(|facts| facts.ready));
+        if facts.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use http::Method;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use vk_provider::PodId;
 
@@ -17,7 +18,7 @@ fn pod(name: &str) -> Pod {
 }
 
 fn start(api: &FakeApi) -> (Events, CancellationToken) {
-    let (events, writer) = Events::new(api.client(), "vk");
+    let (events, writer) = Events::new(api.client(), "vk", Counter::default());
     let stop = CancellationToken::new();
     tokio::spawn(writer.run(stop.clone()));
     (events, stop)

@@ -46,7 +46,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::registration::NodeFacts;
+use crate::{metrics::Metrics, registration::NodeFacts};
 use rival::Rival;
 
 pub(crate) use fence::Fence;
@@ -105,6 +105,7 @@ pub(crate) struct Keeper {
     /// This process.
     instance: String,
     node: watch::Receiver<Option<Arc<NodeFacts>>>,
+    metrics: Metrics,
     /// The lease as the API had it last.
     known: Option<Lease>,
     /// The lease may be this process's.
@@ -116,13 +117,19 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// The keeper of the lease of `node_name`, and what those consult who act under it. `client` should not retry by
     /// itself.
-    pub(crate) fn new(client: Client, node_name: &str, node: watch::Receiver<Option<Arc<NodeFacts>>>) -> (Self, Fence) {
+    pub(crate) fn new(
+        client: Client,
+        node_name: &str,
+        node: watch::Receiver<Option<Arc<NodeFacts>>>,
+        metrics: Metrics,
+    ) -> (Self, Fence) {
         let (renewed, fence) = Fence::new();
         let keeper = Self {
             api: Api::namespaced(client, NAMESPACE),
             node_name: node_name.to_owned(),
             instance: format!("{:032x}", rand::random::<u128>()),
             node,
+            metrics,
             known: None,
             asked: false,
             renewed,
@@ -224,7 +231,11 @@ impl Keeper {
     async fn renew(&mut self) -> Result<(), LeaseTaken> {
         let mut pause = MIN_PAUSE;
         loop {
-            match self.try_renew().await {
+            let outcome = self.try_renew().await;
+            if outcome.is_err() {
+                self.metrics.lease(false);
+            }
+            match outcome {
                 Ok(renewed) => return renewed,
                 Err(error) if error.is_race() => {
                     debug!("the lease of node {} was changed by somebody: reading it again", self.node_name);
@@ -270,6 +281,7 @@ impl Keeper {
             Some(lease) => lease,
             None => request(self.api.create(&params, &named(Lease::default()))).await?,
         });
+        self.metrics.lease(true);
         self.renewed.send_replace(Some(sent));
         Ok(())
     }

@@ -26,7 +26,7 @@ struct Host {
 
 impl Host {
     fn start(api: &FakeApi, node: &Node) -> Self {
-        let (mut keeper, fence) = Keeper::new(api.client(), "vk", node.subscribe());
+        let (mut keeper, fence) = Keeper::new(api.client(), "vk", node.subscribe(), Metrics::default());
         let (instance, stop) = (keeper.instance.clone(), CancellationToken::new());
         let stopped = stop.clone();
         let task = tokio::spawn(async move {

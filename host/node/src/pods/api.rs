@@ -11,10 +11,11 @@ use serde_json::Value;
 use tokio::{sync::Semaphore, time};
 use vk_provider::PodId;
 
+use crate::metrics::Metrics;
+
 /// How long a call may take, with the client's own repetitions.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Writes at one time. Each uses a connection of its own, and the API server works through them no faster for having
-/// more of them in hand.
+/// Writes at one time: the API server works through them no faster for having more of them in hand.
 const WRITES: usize = 64;
 /// Objects in a page of a listing.
 const PAGE: u32 = 500;
@@ -50,12 +51,13 @@ pub(crate) struct PodApi {
     node_name: String,
     namespace: Option<String>,
     writes: Semaphore,
+    metrics: Metrics,
 }
 
 impl PodApi {
     /// The pods bound to `node_name`, of one namespace or of all.
-    pub(crate) fn new(client: Client, node_name: &str, namespace: Option<String>) -> Self {
-        Self { client, node_name: node_name.to_owned(), namespace, writes: Semaphore::new(WRITES) }
+    pub(crate) fn new(client: Client, node_name: &str, namespace: Option<String>, metrics: Metrics) -> Self {
+        Self { client, node_name: node_name.to_owned(), namespace, writes: Semaphore::new(WRITES), metrics }
     }
 
     /// What lists and watches go to.
@@ -112,8 +114,10 @@ impl PodApi {
     }
 
     async fn write<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {
+        let waiting = self.metrics.write_waits();
         // The semaphore is never closed.
         let _permit = self.writes.acquire().await.ok();
+        drop(waiting);
         match time::timeout(TIMEOUT, call).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(kube::Error::Api(status))) if is_other_pod(&status) => Err(WriteError::Replaced),

@@ -45,7 +45,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use vk_provider::{Observation, PodId};
 
-use crate::{admission::Requests, status::ProviderRecord};
+use crate::{admission::Requests, metrics::Watched, status::ProviderRecord};
 
 pub(crate) use api::PodApi;
 pub(crate) use backoff::Backoff;
@@ -150,10 +150,13 @@ impl Controller {
                     Due::Look => self.shared.nudge.relist(),
                     Due::GiveUp => self.give_up(),
                 },
-                Some(event) = pods.next() => match event {
-                    Ok(event) => self.watched(event),
-                    Err(error) => tracing::warn!(%error, "pod watch broke; it is resumed"),
-                },
+                Some(event) = pods.next() => {
+                    self.shared.metrics.watch(Watched::Pods, &event);
+                    match event {
+                        Ok(event) => self.watched(event),
+                        Err(error) => tracing::warn!(%error, "pod watch broke; it is resumed"),
+                    }
+                }
                 Some(batch) = batches.recv() => self.polled(batch),
                 Some(orphan) = orphans.recv() => self.remove_orphan(orphan),
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
@@ -180,7 +183,6 @@ impl Controller {
                         pod.inbox.send_modify(|inbox| inbox.deleted = true);
                     }
                 }
-                self.shared.metrics.relists.inc();
                 self.settle(|gate| gate.watched = true);
                 self.publish_strangers();
             }

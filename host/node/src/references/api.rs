@@ -87,6 +87,17 @@ pub(super) fn watch_error(error: &watcher::Error) -> String {
     }
 }
 
+/// The HTTP status with which a watch failed.
+pub(super) fn watch_code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => code(error),
+        watcher::Error::WatchError(status) => Some(status.code),
+        watcher::Error::NoResourceVersion => None,
+    }
+}
+
 /// Words for an answer that is not what was asked for.
 pub(super) fn malformed(error: &serde_json::Error) -> String {
     format!("malformed answer from the API server, at line {} column {}", error.line(), error.column())

@@ -1,7 +1,7 @@
 //! The objects that pods use, each read once and watched while at least one pod uses it.
 //!
 //! ```text
-//!  Links of pod a ──share──> Entry (secret x) <── follow: list, then watch one name
+//!  Links of pod a ──share──> Entry (secret x) <── Follower: list, then watch one name
 //!  Links of pod b ──share──>   │ state, who is told of changes
 //! ```
 //!
@@ -9,6 +9,7 @@
 
 use std::{
     collections::{HashMap, hash_map},
+    marker::PhantomData,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -29,6 +30,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::{Metrics, Watched};
+
 use super::{
     api::{self, Delays, REFUSAL_DOUBT},
     objects::{Key, Kind, Object, State},
@@ -47,6 +50,7 @@ const LIST_TIME: Duration = Duration::from_secs(30);
 /// All objects in use.
 pub(super) struct Cache {
     client: Client,
+    metrics: Metrics,
     shutdown: CancellationToken,
     entries: Mutex<HashMap<Key, Arc<Entry>>>,
 }
@@ -73,8 +77,8 @@ pub(super) struct Share {
 }
 
 impl Cache {
-    pub(super) fn new(client: Client, shutdown: CancellationToken) -> Arc<Cache> {
-        Arc::new(Cache { client, shutdown, entries: Mutex::default() })
+    pub(super) fn new(client: Client, metrics: Metrics, shutdown: CancellationToken) -> Arc<Cache> {
+        Arc::new(Cache { client, metrics, shutdown, entries: Mutex::default() })
     }
 
     /// Watches an object, and tells of its changes from here on.
@@ -107,8 +111,8 @@ impl Cache {
     async fn keep(self: Arc<Cache>, entry: Arc<Entry>) {
         let follow = async {
             match entry.key.kind {
-                Kind::ConfigMap => follow::<ConfigMap>(&self.client, &entry).await,
-                Kind::Secret => follow::<Secret>(&self.client, &entry).await,
+                Kind::ConfigMap => Follower::<ConfigMap>::new(&self, &entry, Watched::ConfigMaps).follow().await,
+                Kind::Secret => Follower::<Secret>::new(&self, &entry, Watched::Secrets).follow().await,
             }
         };
         let unused = async {
@@ -203,103 +207,125 @@ impl Entry {
     }
 }
 
-/// Keeps an entry in step with the cluster, for ever.
-async fn follow<K>(client: &Client, entry: &Entry)
+/// Keeps an entry in step with the cluster.
+struct Follower<'a, K> {
+    client: &'a Client,
+    metrics: &'a Metrics,
+    watched: Watched,
+    entry: &'a Entry,
+    path: kube::core::Request,
+    fields: String,
+    kind: PhantomData<K>,
+}
+
+impl<'a, K> Follower<'a, K>
 where
     K: Resource<DynamicType = ()> + ListableResource + Clone + DeserializeOwned + Into<Object>,
 {
-    let Key { namespace, name, .. } = &entry.key;
-    let path = kube::core::Request::new(K::url_path(&(), Some(namespace)));
-    let fields = format!("metadata.name={name}");
-    let began = Instant::now();
-    let mut delays = Delays::default();
-    loop {
-        let (object, version) = match timeout(LIST_TIME, list::<K>(client, &path, &fields)).await {
-            Ok(Ok(listed)) => listed,
-            failed => {
-                if let Ok(Err(error)) = failed {
-                    entry.publish_failure(&error, began);
-                }
-                sleep(delays.next_delay()).await;
-                continue;
-            }
-        };
-        delays = Delays::default();
-        let immutable = object.as_ref().is_some_and(|object| object.immutable);
-        entry.publish(object);
-        if immutable || watch_from::<K>(client, &path, &fields, version, entry).await {
-            // It cannot change, so there is nothing to watch.
-            return std::future::pending().await;
+    fn new(cache: &'a Cache, entry: &'a Entry, watched: Watched) -> Self {
+        let Key { namespace, name, .. } = &entry.key;
+        Follower {
+            client: &cache.client,
+            metrics: &cache.metrics,
+            watched,
+            entry,
+            path: kube::core::Request::new(K::url_path(&(), Some(namespace))),
+            fields: format!("metadata.name={name}"),
+            kind: PhantomData,
         }
-        sleep(delays.next_delay()).await;
     }
-}
 
-async fn list<K>(client: &Client, path: &kube::core::Request, fields: &str) -> kube::Result<(Option<Object>, String)>
-where
-    K: ListableResource + DeserializeOwned + Into<Object>,
-{
-    let request = path.list(&ListParams::default().fields(fields)).map_err(kube::Error::BuildRequest)?;
-    let text = client.request_text(request).await?;
-    let list: k8s_openapi::List<K> = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
-    Ok((list.items.into_iter().next().map(Into::into), list.metadata.resource_version.unwrap_or_default()))
-}
-
-/// Watches from a version on, until the object is immutable (`true`) or must be listed again (`false`).
-async fn watch_from<K>(
-    client: &Client,
-    path: &kube::core::Request,
-    fields: &str,
-    mut version: String,
-    entry: &Entry,
-) -> bool
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Into<Object>,
-{
-    let params = WatchParams::default().fields(fields).timeout(u32::try_from(WATCH_TIME.as_secs()).unwrap_or(290));
-    let mut delays = Delays::default();
-    loop {
+    /// Never ends.
+    async fn follow(&self) {
         let began = Instant::now();
-        let ended = async {
-            let request = path.watch(&params, &version).map_err(kube::Error::BuildRequest)?;
-            let mut events = std::pin::pin!(client.request_events::<K>(request).await?);
-            while let Ok(event) = timeout(WATCH_TIME + SILENCE, events.try_next()).await {
-                match event? {
-                    Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                        let object: Object = object.into();
-                        version.clone_from(&object.resource_version);
-                        let immutable = object.immutable;
-                        entry.publish(Some(object));
-                        if immutable {
-                            return Ok(true);
-                        }
+        let mut delays = Delays::default();
+        loop {
+            let (object, version) = match timeout(LIST_TIME, self.list()).await {
+                Ok(Ok(listed)) => listed,
+                failed => {
+                    self.metrics.watch_failed(self.watched);
+                    if let Ok(Err(error)) = failed {
+                        self.entry.publish_failure(&error, began);
                     }
-                    Some(WatchEvent::Deleted(object)) => {
-                        version = object.into().resource_version;
-                        entry.publish(None);
-                    }
-                    Some(WatchEvent::Bookmark(bookmark)) => version = bookmark.metadata.resource_version,
-                    Some(WatchEvent::Error(status)) => return Err(kube::Error::Api(status)),
-                    None => break,
+                    sleep(delays.next_delay()).await;
+                    continue;
                 }
-            }
-            Ok(false)
-        };
-        match ended.await {
-            Ok(true) => return true,
-            Err(error) if api::code(&error).is_some() => {
-                // Above all 410: the version is too old to go on from.
-                let Key { kind, namespace, name } = &entry.key;
-                tracing::debug!(%kind, namespace, name, error = api::request_error(&error), "watch ended");
-                return false;
-            }
-            Ok(false) | Err(_) => {}
-        }
-        if began.elapsed() >= SHORT_WATCH {
+            };
+            self.metrics.listed(self.watched);
             delays = Delays::default();
-        } else {
+            let immutable = object.as_ref().is_some_and(|object| object.immutable);
+            self.entry.publish(object);
+            if immutable || self.watch_from(version).await {
+                // It cannot change, so there is nothing to watch.
+                return std::future::pending().await;
+            }
             sleep(delays.next_delay()).await;
         }
+    }
+
+    async fn list(&self) -> kube::Result<(Option<Object>, String)> {
+        let request = self.path.list(&ListParams::default().fields(&self.fields)).map_err(kube::Error::BuildRequest)?;
+        let text = self.client.request_text(request).await?;
+        let list: k8s_openapi::List<K> = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+        Ok((list.items.into_iter().next().map(Into::into), list.metadata.resource_version.unwrap_or_default()))
+    }
+
+    /// Watches from a version on, until the object is immutable (`true`) or must be listed again (`false`).
+    async fn watch_from(&self, mut version: String) -> bool {
+        let mut delays = Delays::default();
+        loop {
+            let began = Instant::now();
+            match self.watch_once(&mut version).await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(error) => {
+                    self.metrics.watch_failed(self.watched);
+                    if api::code(&error).is_some() {
+                        // Above all 410: the version is too old to go on from.
+                        let Key { kind, namespace, name } = &self.entry.key;
+                        tracing::debug!(%kind, namespace, name, error = api::request_error(&error), "watch ended");
+                        return false;
+                    }
+                }
+            }
+            if began.elapsed() >= SHORT_WATCH {
+                delays = Delays::default();
+            } else {
+                sleep(delays.next_delay()).await;
+            }
+        }
+    }
+
+    /// One watch. Answers whether the object is immutable, and leaves in `version` from where to go on.
+    async fn watch_once(&self, version: &mut String) -> kube::Result<bool> {
+        let seconds = u32::try_from(WATCH_TIME.as_secs()).unwrap_or(290);
+        let params = WatchParams::default().fields(&self.fields).timeout(seconds);
+        let request = self.path.watch(&params, version).map_err(kube::Error::BuildRequest)?;
+        let mut events = std::pin::pin!(self.client.request_events::<K>(request).await?);
+        let _watched = self.metrics.reference(self.watched);
+        while let Ok(event) = timeout(WATCH_TIME + SILENCE, events.try_next()).await {
+            match event? {
+                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    self.metrics.changed(self.watched);
+                    let object: Object = object.into();
+                    version.clone_from(&object.resource_version);
+                    let immutable = object.immutable;
+                    self.entry.publish(Some(object));
+                    if immutable {
+                        return Ok(true);
+                    }
+                }
+                Some(WatchEvent::Deleted(object)) => {
+                    self.metrics.changed(self.watched);
+                    *version = object.into().resource_version;
+                    self.entry.publish(None);
+                }
+                Some(WatchEvent::Bookmark(bookmark)) => *version = bookmark.metadata.resource_version,
+                Some(WatchEvent::Error(status)) => return Err(kube::Error::Api(status)),
+                None => break,
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) use environment::Environment;
 pub(crate) use links::Links;
 pub(crate) use stamp::{Fingerprint, Stamp};
 
-use crate::registration::NodeFacts;
+use crate::{metrics::Metrics, registration::NodeFacts};
 use cache::Cache;
 use objects::{Key, Objects};
 use services::Services;
@@ -121,10 +121,11 @@ impl References {
         client: Client,
         scope: Option<String>,
         node: watch::Receiver<Option<Arc<NodeFacts>>>,
+        metrics: Metrics,
         shutdown: CancellationToken,
     ) -> References {
-        let cache = Cache::new(client.clone(), shutdown.clone());
-        let services = Arc::new(Services::new(client.clone(), scope, shutdown));
+        let cache = Cache::new(client.clone(), metrics.clone(), shutdown.clone());
+        let services = Arc::new(Services::new(client.clone(), scope, metrics, shutdown));
         References { client, cache, services, node }
     }
 

@@ -1,7 +1,9 @@
 //! The Services of the cluster as variables: `X_SERVICE_HOST`, `X_SERVICE_PORT` and the rest.
 //!
-//! One watch of all Services (or of one namespace and `default/kubernetes`) begins with the first pod that asks. Only the
-//! variables are kept.
+//! One watch of all Services begins with the first pod that asks; on a node that serves one namespace, one watch of that
+//! namespace's and one of `default/kubernetes`, which as on every node is told to the pods of all namespaces. Whoever
+//! grants such a node no more than its namespace cannot have it read: its pods then go without, as the log says. Only
+//! the variables are kept.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,9 +25,12 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Unresolved, api};
+use crate::metrics::{Metrics, Watched};
 
 /// The Service of the API server itself, which every pod gets.
 const MASTER: (&str, &str) = ("default", "kubernetes");
+/// Reason of the event.
+const REASON: &str = "FailedToReadServices";
 
 /// Name and value of a variable.
 pub(super) type Variable = (Arc<str>, Arc<str>);
@@ -38,6 +43,8 @@ type ByNamespace = HashMap<String, BTreeMap<String, Arc<[Variable]>>>;
 struct Source {
     services: Mutex<ByNamespace>,
     listed: watch::Sender<Listed>,
+    /// Pods go without where the node may not read it.
+    optional: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,6 +52,7 @@ enum Listed {
     #[default]
     Waiting,
     Failing(String),
+    Denied(String),
     Done,
 }
 
@@ -52,13 +60,19 @@ enum Listed {
 pub(super) struct Services {
     client: Client,
     scope: Option<String>,
+    metrics: Metrics,
     shutdown: CancellationToken,
     sources: OnceLock<Vec<Arc<Source>>>,
 }
 
 impl Services {
-    pub(super) fn new(client: Client, scope: Option<String>, shutdown: CancellationToken) -> Services {
-        Services { client, scope, shutdown, sources: OnceLock::new() }
+    pub(super) fn new(
+        client: Client,
+        scope: Option<String>,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) -> Services {
+        Services { client, scope, metrics, shutdown, sources: OnceLock::new() }
     }
 
     /// The variables that a pod of this namespace gets. Waits until all Services were listed once.
@@ -71,14 +85,18 @@ impl Services {
         let sources = self.sources.get_or_init(|| self.start());
         for source in sources {
             let mut listed = source.listed.subscribe();
-            let done = tokio::time::timeout_at(deadline, listed.wait_for(|listed| *listed == Listed::Done)).await;
-            if !matches!(done, Ok(Ok(_))) {
-                let error = match &*source.listed.borrow() {
-                    Listed::Failing(error) => error.clone(),
-                    _ => "no answer from the API server".to_owned(),
-                };
-                let message = format!("services could not be listed, which variables are made from: {error}");
-                return Err(Unresolved::transient("FailedToReadServices", message));
+            let answered = listed.wait_for(|listed| matches!(listed, Listed::Done | Listed::Denied(_)));
+            // What is known of one that is late is looked at below.
+            let _ = tokio::time::timeout_at(deadline, answered).await;
+            let failed = |error: &str| format!("services could not be listed, which variables are made from: {error}");
+            match &*source.listed.borrow() {
+                Listed::Done => {}
+                Listed::Denied(_) if source.optional => {}
+                Listed::Denied(error) => return Err(Unresolved::held(REASON, failed(error))),
+                Listed::Failing(error) => return Err(Unresolved::transient(REASON, failed(error))),
+                Listed::Waiting => {
+                    return Err(Unresolved::transient(REASON, failed("no answer from the API server")));
+                }
             }
         }
 
@@ -103,27 +121,52 @@ impl Services {
             Some(namespace) => Api::<Service>::namespaced(self.client.clone(), namespace),
             None => Api::<Service>::all(self.client.clone()),
         };
-        let mut watches = vec![(all(self.scope.as_deref()), watcher::Config::default())];
+        let mut watches = vec![(all(self.scope.as_deref()), watcher::Config::default(), false)];
         if self.scope.as_deref().is_some_and(|scope| scope != MASTER.0) {
             let only = watcher::Config::default().fields(&format!("metadata.name={}", MASTER.1));
-            watches.push((all(Some(MASTER.0)), only));
+            watches.push((all(Some(MASTER.0)), only, true));
         }
         let mut sources = Vec::new();
-        for (api, config) in watches {
-            let source = Arc::new(Source::default());
-            let (shutdown, follower) = (self.shutdown.clone(), source.clone());
-            tokio::spawn(async move { shutdown.run_until_cancelled(follow(api, config, &follower)).await });
+        for (api, config, optional) in watches {
+            let source = Arc::new(Source { optional, ..Source::default() });
+            let (shutdown, follower, metrics) = (self.shutdown.clone(), source.clone(), self.metrics.clone());
+            tokio::spawn(async move { shutdown.run_until_cancelled(follow(api, config, &follower, &metrics)).await });
             sources.push(source);
         }
         sources
     }
 }
 
+impl Source {
+    /// Notes why it has not been listed, if it never was.
+    fn failed(&self, error: &watcher::Error) {
+        let words = api::watch_error(error);
+        let denied = api::watch_code(error) == Some(403);
+        let newly = self.listed.send_if_modified(|listed| {
+            let before = listed.clone();
+            match listed {
+                Listed::Done => {}
+                _ if denied => *listed = Listed::Denied(words.clone()),
+                _ => *listed = Listed::Failing(words.clone()),
+            }
+            *listed != before
+        });
+        if newly && denied && self.optional {
+            let (namespace, name) = MASTER;
+            tracing::warn!(
+                "pods get no KUBERNETES_SERVICE_HOST and the like: let the node list and watch service {name} in \
+                 namespace {namespace}, or leave out --namespace ({words})"
+            );
+        }
+    }
+}
+
 /// Keeps a source in step with the cluster, for ever.
-async fn follow(api: Api<Service>, config: watcher::Config, source: &Source) {
+async fn follow(api: Api<Service>, config: watcher::Config, source: &Source, metrics: &Metrics) {
     let mut events = pin!(watcher(api, config).default_backoff());
     let mut listing = ByNamespace::new();
     while let Some(event) = events.next().await {
+        metrics.watch(Watched::Services, &event);
         let mut services = source.services.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Ok(Event::Init) => listing.clear(),
@@ -136,15 +179,8 @@ async fn follow(api: Api<Service>, config: watcher::Config, source: &Source) {
             Ok(Event::Apply(service)) => apply(&mut services, &service),
             Ok(Event::Delete(service)) => remove(&mut services, &service),
             Err(error) => {
-                let error = api::watch_error(&error);
                 drop(services);
-                source.listed.send_if_modified(|listed| {
-                    let waiting = *listed != Listed::Done;
-                    if waiting {
-                        *listed = Listed::Failing(error);
-                    }
-                    waiting
-                });
+                source.failed(&error);
             }
         }
     }

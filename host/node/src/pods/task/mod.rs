@@ -205,8 +205,11 @@ impl Task {
         while !stop.is_cancelled() {
             if self.look() || due {
                 self.unstepped = false;
+                let working = self.shared.metrics.step();
                 // Boxed, so that an idle pod does not hold the room that a step takes.
-                match Box::pin(self.step()).await {
+                let next = Box::pin(self.step()).await;
+                drop(working);
+                match next {
                     Next::End => return,
                     Next::Step => {
                         due = true;

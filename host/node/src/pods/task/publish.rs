@@ -80,7 +80,6 @@ impl Task {
 
     pub(super) fn wrote(&mut self, mut pod: Pod) {
         self.write_backoff.reset();
-        self.shared.metrics.status_patches.inc();
         pod.metadata.managed_fields = None;
         // Others may have written in between. A write that changes nothing keeps the version, and ends it here.
         self.unstepped |= self.take(&Arc::new(pod));

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use http::Method;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::sleep};
 use vk_provider::{Aspects, Changes, Cursor, Deletion, Error, ErrorKind, Info, Observation, Pod, PodId};
@@ -83,7 +84,7 @@ struct Running {
 impl Running {
     fn start(api: &FakeApi, settings: Settings, answer: Answer) -> Self {
         let provider = Arc::new(Scripted { answer: Mutex::new(answer), asked: watch::Sender::new(0) });
-        let (events, writer) = Events::new(api.client(), &settings.node_name);
+        let (events, writer) = Events::new(api.client(), &settings.node_name, Counter::default());
         let (registration, handle, facts) =
             Registration::new(settings, api.client(), Arc::clone(&provider) as Arc<dyn Provider>, events);
         let stop = CancellationToken::new();

@@ -1,7 +1,5 @@
 //! References as a whole, against a small API server and with paused time.
 
-mod fake_api;
-
 use std::time::{Duration, SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -11,7 +9,7 @@ use tokio::time::{advance, sleep, timeout};
 use vk_provider::Aspects;
 
 use super::*;
-use fake_api::FakeApi;
+use crate::fake_api::{FakeApi, Instead};
 
 const MAP: &str = "namespaces/ns/configmaps/map";
 const SECRET: &str = "namespaces/ns/secrets/secret";
@@ -20,7 +18,7 @@ fn references(api: &FakeApi, scope: Option<&str>) -> References {
     let (sender, node) = watch::channel(Some(Arc::new(NodeFacts::default())));
     // The node's facts outlive the test.
     std::mem::forget(sender);
-    References::new(api.client(), scope.map(str::to_owned), node, CancellationToken::new())
+    References::new(api.client(), scope.map(str::to_owned), node, Metrics::default(), CancellationToken::new())
 }
 
 fn map(value: &str) -> Value {
@@ -64,6 +62,11 @@ fn file(resolved: &Resolved, path: &str) -> String {
     String::from_utf8(files.find(|file| file.path == path).unwrap().data.clone()).unwrap()
 }
 
+/// Refuses requests whose path contains `part`.
+fn refuse(api: &FakeApi, part: &'static str, code: u16) {
+    api.rule(move |call| call.path.contains(part).then_some(Instead::Refuse(code, "", "refused")));
+}
+
 /// Pods are resolved in tasks of their own.
 fn spawnable<F: Future + Send>(future: F) -> F {
     future
@@ -85,7 +88,7 @@ async fn a_thousand_pods_that_share_an_object_make_one_list_and_one_watch() {
     let resolved = join_all(links.iter_mut().map(|links| spawnable(references.resolve(&pod, links, None)))).await;
     assert!(resolved.iter().all(|resolved| file(resolved.as_ref().unwrap(), "key") == "1"));
     assert_eq!(api.requests(&["configmaps"]).len(), 2);
-    assert_eq!(api.requests(&["configmaps", "watch=true", "metadata.name%3Dmap"]).len(), 1);
+    assert_eq!(api.requests(&["configmaps", "watch=true", "metadata.name=map"]).len(), 1);
     // What was read for the first time is no change.
     assert!(join_all(links.iter().map(woken)).await.iter().all(|woken| !woken));
 
@@ -234,11 +237,11 @@ async fn a_closed_watch_goes_on_from_where_it_was() {
     api.put(MAP, map("1"));
     let (references, mut links) = (references(&api, None), Links::default());
     let first = references.resolve(&mounting_map(), &mut links, None).await.unwrap();
-    api.set_down(true);
+    api.rule(|_| Some(Instead::Disconnect));
     api.close_watches();
     api.put(MAP, map("2"));
     assert!(!woken(&links).await);
-    api.set_down(false);
+    api.rule(|_| None);
     sleep(Duration::from_secs(60)).await;
     assert!(links.changed().now_or_never().is_some());
     let second = references.resolve(&mounting_map(), &mut links, Some(&first.environment)).await.unwrap();
@@ -266,25 +269,25 @@ async fn a_watch_that_is_too_old_begins_again_with_a_list() {
 async fn a_refusal_is_doubted_for_a_moment_and_then_told() {
     let api = FakeApi::default();
     api.put(SECRET, secret("1"));
-    api.refuse("secrets", Some(403));
+    refuse(&api, "secrets", 403);
     let references = references(&api, None);
     let pod = mounting(json!([{"name": "v", "secret": {"secretName": "secret"}}]));
 
     let mut links = Links::default();
     let grant = async {
         sleep(Duration::from_secs(1)).await;
-        api.refuse("secrets", None);
+        api.rule(|_| None);
     };
     assert!(tokio::join!(references.resolve(&pod, &mut links, None), grant).0.is_ok());
     drop(links);
     sleep(Duration::from_secs(31)).await;
 
-    api.refuse("secrets", Some(403));
+    refuse(&api, "secrets", 403);
     let mut links = Links::default();
     let error = references.resolve(&pod, &mut links, None).await.unwrap_err();
     assert_eq!((error.reason, error.transient), ("FailedToReadMandatorySecret", false));
     assert!(error.message.contains("the node may not read secret \"secret\""), "{error}");
-    api.refuse("secrets", None);
+    api.rule(|_| None);
     assert!(timeout(Duration::from_secs(31), links.changed()).await.is_ok());
     references.resolve(&pod, &mut links, None).await.unwrap();
 }
@@ -293,7 +296,7 @@ async fn a_refusal_is_doubted_for_a_moment_and_then_told() {
 async fn an_api_server_that_is_away_is_a_transient_failure() {
     let api = FakeApi::default();
     api.put(MAP, map("1"));
-    api.set_down(true);
+    api.rule(|_| Some(Instead::Disconnect));
     let (references, mut links) = (references(&api, None), Links::default());
     let error = references.resolve(&mounting_map(), &mut links, None).await.unwrap_err();
     assert_eq!((error.reason, error.transient), ("FailedToReadServices", true));
@@ -301,7 +304,7 @@ async fn an_api_server_that_is_away_is_a_transient_failure() {
     // Objects are asked for at the same time, so they need no more waiting.
     let again = references.stamp(&mounting_map(), &mut links).await.unwrap_err();
     assert_eq!((again.reason, again.transient), ("FailedToReadMandatoryConfigMap", true));
-    api.set_down(false);
+    api.rule(|_| None);
     assert!(timeout(Duration::from_secs(31), links.changed()).await.is_ok());
     sleep(Duration::from_secs(31)).await;
     references.resolve(&mounting_map(), &mut links, None).await.unwrap();
@@ -337,6 +340,31 @@ async fn services_become_variables_of_the_pods_that_may_see_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_may_read_no_more_than_its_namespace_gives_what_it_may_read() {
+    let api = FakeApi::default();
+    let service =
+        json!({"apiVersion": "v1", "kind": "Service", "spec": {"clusterIP": "10.0.0.3", "ports": [{"port": 443}]}});
+    api.put("namespaces/default/services/kubernetes", service.clone());
+    api.put("namespaces/ns/services/mine", service);
+    refuse(&api, "namespaces/default", 403);
+    let references = references(&api, Some("ns"));
+    let pod = pod(json!({"containers": [{"name": "c"}]}));
+    let has = async |name: &str| {
+        let resolved = references.resolve(&pod, &mut Links::default(), None).await.unwrap();
+        resolved.environment.of("c").iter().any(|variable| variable.name.as_ref() == name)
+    };
+    assert!(has("MINE_SERVICE_HOST").await && !has("KUBERNETES_SERVICE_HOST").await);
+    api.rule(|_| None);
+    sleep(Duration::from_secs(60)).await;
+    assert!(has("KUBERNETES_SERVICE_HOST").await);
+
+    // Its own namespace's are not to be done without.
+    refuse(&api, "services", 403);
+    let denied = self::references(&api, Some("ns")).resolve(&pod, &mut Links::default(), None).await.unwrap_err();
+    assert_eq!((denied.reason, denied.transient), ("FailedToReadServices", false));
+}
+
+#[tokio::test(start_paused = true)]
 async fn tokens_are_kept_renewed_in_time_and_used_until_they_expire() {
     let api = FakeApi::default();
     let (references, pod, mut links) = (references(&api, None), mounting_token(), Links::default());
@@ -359,7 +387,7 @@ async fn tokens_are_kept_renewed_in_time_and_used_until_they_expire() {
     assert_eq!(third.fingerprint.changed_since(&second.fingerprint), VOLUMES);
     assert!(!third.stamp.changed_since(&second.stamp).any());
 
-    api.refuse("token", Some(500));
+    refuse(&api, "token", 500);
     advance(Duration::from_secs(2900)).await;
     let fourth = references.resolve(&pod, &mut links, Some(&first.environment)).await.unwrap();
     assert_eq!(file(&fourth, "token"), "token 2");
@@ -433,7 +461,7 @@ async fn claims_and_their_volumes_go_along_and_are_awaited() {
     assert!(objects[0]["metadata"].get("managedFields").is_none());
     assert!(timeout(Duration::from_secs(60), links.changed()).await.is_err());
 
-    api.refuse("persistentvolumes/", Some(403));
+    refuse(&api, "persistentvolumes/", 403);
     let resolved = references.resolve(&pod, &mut links, None).await.unwrap();
     assert_eq!(resolved.pod.objects.len(), 1);
     assert_eq!(
