@@ -19,7 +19,14 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 #[derive(Clone)]
 struct Admin {
     registry: Arc<Registry>,
-    ready: watch::Receiver<bool>,
+    readiness: Readiness,
+}
+
+/// Whether the node is registered and not on its way out.
+#[derive(Clone)]
+pub(crate) struct Readiness {
+    pub(crate) registered: watch::Receiver<bool>,
+    pub(crate) stop: CancellationToken,
 }
 
 /// A registry that says which version runs.
@@ -47,23 +54,15 @@ pub(crate) async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("--metrics-addr {address} cannot be listened on"))
 }
 
-/// Serves until `stop`. `ready` tells whether the node is registered.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    registry: Arc<Registry>,
-    ready: watch::Receiver<bool>,
-    stop: CancellationToken,
-) {
+/// Serves as long as the process lives: a stop takes a while, and is worth watching.
+pub(crate) async fn serve(listener: TcpListener, registry: Arc<Registry>, readiness: Readiness) {
     let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readiness))
-        .with_state(Admin { registry, ready });
-    // Scrapes in flight are not worth waiting for.
-    tokio::select! {
-        ended = axum::serve(listener, routes) => tracing::error!(?ended, "the server of metrics ended"),
-        () = stop.cancelled() => {}
-    }
+        .route("/readyz", get(readyz))
+        .with_state(Admin { registry, readiness });
+    let ended = axum::serve(listener, routes).await;
+    tracing::error!(?ended, "the server of metrics ended");
 }
 
 async fn metrics(State(admin): State<Admin>) -> axum::response::Response {
@@ -74,8 +73,10 @@ async fn metrics(State(admin): State<Admin>) -> axum::response::Response {
     }
 }
 
-async fn readiness(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    if *admin.ready.borrow() {
+async fn readyz(State(Admin { readiness, .. }): State<Admin>) -> (StatusCode, &'static str) {
+    if readiness.stop.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the node is stopping\n")
+    } else if *readiness.registered.borrow() {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the node is not registered\n")
@@ -84,6 +85,8 @@ async fn readiness(State(admin): State<Admin>) -> (StatusCode, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpStream,
@@ -104,9 +107,9 @@ mod tests {
     async fn readiness_follows_the_node_and_metrics_are_openmetrics() {
         let listener = listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (ready, watched) = watch::channel(false);
+        let (ready, registered) = watch::channel(false);
         let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, Arc::new(registry()), watched, stop.clone()));
+        tokio::spawn(serve(listener, Arc::new(registry()), Readiness { registered, stop: stop.clone() }));
 
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
@@ -118,7 +121,8 @@ mod tests {
         assert!(get(address, "/").await.starts_with("HTTP/1.1 404"));
 
         stop.cancel();
-        server.await.unwrap();
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
     }
 
     #[tokio::test]
@@ -127,5 +131,54 @@ mod tests {
         let address = taken.local_addr().unwrap().to_string();
         let refusal = listen(&address).await.unwrap_err().to_string();
         assert!(refusal.contains(&address) && refusal.contains("--metrics-addr"), "{refusal}");
+    }
+
+    /// Name, type and labels of every family, of the text format.
+    fn exported(text: &str) -> BTreeSet<[String; 3]> {
+        let words = |line: &str, keyword| {
+            line.strip_prefix(keyword)?.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()))
+        };
+        let types = text.lines().filter_map(|line| words(line, "# TYPE "));
+        types
+            .map(|(family, kind)| {
+                let suffix = match kind.as_str() {
+                    "counter" => "_total",
+                    "histogram" => "_bucket",
+                    "info" => "_info",
+                    _ => "",
+                };
+                let name = format!("{family}{suffix}");
+                let sample = text.lines().find(|line| line.split([' ', '{']).next() == Some(&name)).unwrap_or_default();
+                let labels = sample.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).unwrap_or_default().0;
+                let labels = labels.split(',').filter_map(|label| label.split_once('=').map(|(label, _)| label));
+                let labels = labels.filter(|label| *label != "le").collect::<Vec<_>>().join(", ");
+                let name = if kind == "histogram" { family } else { name };
+                [name, kind, labels]
+            })
+            .collect()
+    }
+
+    /// The same, of the rows of a table in Markdown, whose names and labels are in backquotes.
+    fn documented(text: &str) -> BTreeSet<[String; 3]> {
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `vk_"));
+        rows.map(|row| {
+            let mut cells = row.split('|').map(|cell| cell.replace(['`', ' '], "").replace(',', ", "));
+            let name = format!("vk_{}", cells.next().unwrap_or_default());
+            [name, cells.next().unwrap_or_default(), cells.next().unwrap_or_default()]
+        })
+        .collect()
+    }
+
+    #[tokio::test]
+    async fn the_documented_metrics_are_those_that_are_exported() {
+        let mut registry = registry();
+        crate::clients::Metrics::new(&mut registry);
+        crate::run::engine(&crate::flags::CacheDir::Nowhere, &mut registry).unwrap();
+        vk_node::Metrics::new(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+
+        let documents = include_str!("../../../docs/metrics.md");
+        assert_eq!(exported(&text), documented(documents));
     }
 }

@@ -1,4 +1,11 @@
 //! How the API server is reached.
+//!
+//! Two clients: one whose requests and watches share connections, and one for the lease, which has its own, so that
+//! nothing else holds up a renewal.
+
+mod metrics;
+mod pool;
+mod shared;
 
 use std::{
     path::{Path, PathBuf},
@@ -8,10 +15,13 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use http::{HeaderValue, header};
 use kube::{
-    Client, Config,
+    Config,
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use vk_node::Clients;
+
+pub(crate) use metrics::Metrics;
 
 use crate::{
     config::grants::{self, Protected},
@@ -76,19 +86,21 @@ impl Cluster {
         }
     }
 
-    /// The clients of the node.
+    /// The clients of the node, whose requests `metrics` counts.
     ///
     /// # Errors
     ///
     /// If the credentials cannot be used.
-    pub(crate) fn clients(&self) -> anyhow::Result<Clients> {
+    pub(crate) fn clients(&self, metrics: &Metrics) -> anyhow::Result<Clients> {
         let mut lease = self.config.clone();
         lease.default_retry = false;
         lease.connect_timeout = Some(LEASE_TIMEOUT);
         lease.read_timeout = Some(LEASE_TIMEOUT);
         lease.reset_reader_on_write = true;
-        let client = |config| Client::try_from(config).context("cannot use the cluster's credentials");
-        Ok(Clients { main: client(self.config.clone())?, lease: client(lease)? })
+        let unusable = "cannot use the cluster's credentials";
+        let main = shared::client(&self.config, metrics).context(unusable)?;
+        let lease = ClientBuilder::try_from(lease).context(unusable)?.with_layer(metrics).build();
+        Ok(Clients { main, lease })
     }
 }
 

@@ -21,8 +21,9 @@ use vk_provider::Provider as _;
 use vk_runtime::{Engine, EngineError, Runtime};
 
 use crate::{
-    address, admin,
-    clients::Cluster,
+    address,
+    admin::{self, Readiness},
+    clients::{self, Cluster},
     environment::Environment,
     files::{Files, Seen},
     flags::{CacheDir, Run},
@@ -75,7 +76,8 @@ struct Host {
 async fn start(run: Run, environment: Environment, stop: &CancellationToken) -> anyhow::Result<Host> {
     install_crypto();
     let cluster = Cluster::find(run.kubeconfig.as_deref(), &environment).await?;
-    let clients = cluster.clients()?;
+    let mut registry = admin::registry();
+    let clients = cluster.clients(&clients::Metrics::new(&mut registry))?;
     let cache = run.provider.cache.clone();
     let mut sources = Sources {
         owner: run.provider.owner.clone().unwrap_or_default(),
@@ -92,13 +94,12 @@ async fn start(run: Run, environment: Environment, stop: &CancellationToken) -> 
         (given, _) => given,
     };
 
-    let mut registry = admin::registry();
     let engine = engine(&cache, &mut registry)?;
     let metrics = vk_node::Metrics::new(&mut registry);
-    let (ready, watched) = watch::channel(false);
+    let (ready, registered) = watch::channel(false);
     if let Some(address) = &run.metrics_addr {
         let listener = admin::listen(address).await?;
-        tokio::spawn(admin::serve(listener, Arc::new(registry), watched, stop.clone()));
+        tokio::spawn(admin::serve(listener, Arc::new(registry), Readiness { registered, stop: stop.clone() }));
     }
 
     if sources.owner.is_empty() {
