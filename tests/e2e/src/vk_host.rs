@@ -59,6 +59,18 @@ impl VkHost {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// How many sockets it has open.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be read.
+    pub fn sockets(&self) -> Result<usize> {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.pid()))?;
+        // One that was closed meanwhile cannot be read, and does not count.
+        let targets = descriptors.flatten().filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+        Ok(targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
+    }
+
     /// Asks for a clean stop.
     pub fn sigterm(&self) {
         self.signal(Signal::TERM);

@@ -109,16 +109,11 @@ impl Env {
     ///
     /// If that takes too long.
     pub async fn registered(&self) -> Result<()> {
-        let port = self.metrics.context("vk-host was not started")?;
-        let url = format!("http://127.0.0.1:{port}/readyz");
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
         // One that was killed before it has left a lease that is waited for.
-        eventually("vk-host to register its node", LEASE_STILL + PATIENCE, async || {
-            match client.get(&url).send().await {
-                Ok(answer) if answer.status().is_success() => Ok(()),
-                Ok(answer) => Err(format!("{} from {url}", answer.status())),
-                Err(error) => Err(error.to_string()),
-            }
+        eventually("vk-host to register its node", LEASE_STILL + PATIENCE, async || match self.probe("readyz").await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(format!("{} from {}", answer.status(), answer.url())),
+            Err(error) => Err(error.to_string()),
         })
         .await?;
         self.node_until("to be Ready", |node| condition(node, "Ready").is_some_and(|ready| ready.status == "True"))
@@ -199,16 +194,24 @@ impl Env {
         self.vk_host()?.ended(STOPS_WITHIN).await.map(drop)
     }
 
-    /// A counter or gauge of vk-host's metrics, by its name and labels as exported.
+    /// vk-host's metrics in their text format.
     ///
     /// # Errors
     ///
-    /// If the metrics cannot be read.
+    /// If they cannot be read.
     pub async fn metrics(&self) -> Result<String> {
+        Ok(self.probe("metrics").await?.error_for_status()?.text().await?)
+    }
+
+    /// What vk-host's server of metrics and health answers at a path.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer.
+    pub async fn probe(&self, path: &str) -> Result<reqwest::Response> {
         let port = self.metrics.context("vk-host was not started")?;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
-        let answer = client.get(format!("http://127.0.0.1:{port}/metrics")).send().await?.error_for_status()?;
-        Ok(answer.text().await?)
+        Ok(client.get(format!("http://127.0.0.1:{port}/{path}")).send().await?)
     }
 }
 

@@ -14,6 +14,8 @@ mod events;
 mod faults;
 mod forgery;
 mod holder;
+mod identity;
+mod metrics;
 mod node;
 mod outages;
 mod references;
@@ -22,6 +24,7 @@ mod replacement;
 mod restarts;
 mod updates;
 mod vanishing;
+mod watches;
 mod workloads;
 
 use std::{process::ExitCode, time::Duration};
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         burst::a_thousand_bound_pods_become_ready_at_two_hundred_a_second,
         burst::a_backlog_of_a_thousand_bound_pods_is_worked_off_at_two_hundred_a_second,
         outages::an_outage_of_the_api_server_is_survived,
+        watches::a_thousand_pods_with_objects_of_their_own_take_few_sockets,
     }
     // The longest come first, so that none is left running alone at the end.
     suite.allow(Duration::from_secs(300));
@@ -100,7 +104,9 @@ fn main() -> ExitCode {
         node::a_node_of_a_real_kubelet_is_refused,
         node::the_taint_is_as_the_flags_say,
         node::one_namespace_is_served_and_others_are_left_alone,
-        node::a_node_identity_is_enough,
+        identity::a_node_identity_is_enough_for_the_whole_life_of_a_pod,
+        identity::rights_in_one_namespace_are_enough_to_serve_it,
+        metrics::what_happens_shows_in_the_metrics_and_readiness_follows_the_node,
         rejections::each_kind_of_error_decides_what_becomes_of_a_creation,
         rejections::a_backend_that_refuses_the_provider_shows_on_the_node,
         deletion::a_graceful_deletion_waits_for_the_workload_to_stop,

@@ -12,12 +12,12 @@ use serde_json::json;
 use tokio::time::Instant;
 use vk_e2e::{Env, PATIENCE, Seen, Setup, condition, is_ready, phase, uid, until};
 
-fn has_taint(node: &Node, key: &str) -> bool {
+pub(crate) fn has_taint(node: &Node, key: &str) -> bool {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
     taints.into_iter().flatten().any(|taint| taint.key == key)
 }
 
-async fn lease(env: &Env, what: &str, mut wanted: impl FnMut(&Lease) -> bool) -> Result<Lease> {
+pub(crate) async fn lease(env: &Env, what: &str, mut wanted: impl FnMut(&Lease) -> bool) -> Result<Lease> {
     let leases: Api<Lease> = Api::namespaced(env.client.clone(), "kube-node-lease");
     let own = watcher::Config::default().fields(&format!("metadata.name={}", env.node));
     let seen = until(leases, own, what, PATIENCE, |seen| seen.values().any(&mut wanted)).await?;
@@ -235,29 +235,4 @@ pub(crate) async fn one_namespace_is_served_and_others_are_left_alone(env: &mut 
     let untouched = other.status.as_ref().is_none_or(|status| status.container_statuses.is_none());
     ensure!(untouched && !is_ready(&other), "the status of a pod of another namespace was written");
     Ok(())
-}
-
-pub(crate) async fn a_node_identity_is_enough(env: &mut Env) -> Result<()> {
-    let user = format!("system:node:{}", env.node);
-    let kubeconfig = env.cluster.kubeconfig_for(&user, Some("system:nodes"))?;
-    // It may not read the namespace that names the cluster.
-    env.start(Setup::default().kubeconfig(kubeconfig).flag("--owner").flag("e2e")).await?;
-    env.kubectl(&["create", "configmap", "page", "--from-literal=title=one"]).await?;
-    env.kubectl(&["create", "secret", "generic", "key", "--from-literal=word=hush"]).await?;
-    let pod = env.pod("member").spec(json!({"automountServiceAccountToken": true}));
-    let pod = pod.mounts("page", json!({"configMap": {"name": "page"}}));
-    env.create(pod.mounts("key", json!({"secret": {"secretName": "key"}}))).await?;
-    let uid = uid(&env.pod_ready("member").await?);
-    let seen = env.backend.pod(&uid).context("the backend has no such pod")?;
-    ensure!(seen.file("key", "word") == Some(b"hush"), "{:?}", seen.file("key", "word"));
-    ensure!(has_taint(&env.get_node().await?, "virtual-kubelet.io/provider"), "the taint is missing");
-    env.kubectl(&["patch", "configmap", "page", "-p", r#"{"data": {"title": "two"}}"#]).await?;
-    env.backend_until("the edit", |backend| {
-        let pod = backend.pod(&uid).ok_or("no such pod")?;
-        if pod.file("page", "title") == Some(b"two") { Ok(()) } else { Err(format!("{:?}", pod.volumes)) }
-    })
-    .await?;
-    env.delete("member").await?;
-    env.pod_gone("member").await?;
-    env.backend_without(&[uid]).await
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vk_backend::Stored;
 use vk_e2e::{Env, Setup, phase, uid};
 
-const OBJECTS: &str = r#"
+pub(crate) const OBJECTS: &str = r#"
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings}
@@ -51,7 +51,7 @@ metadata: {name: web-front}
 spec: {ports: [{name: http, port: 8080}]}
 "#;
 
-const POD: &str = r#"
+pub(crate) const POD: &str = r#"
 apiVersion: v1
 kind: Pod
 metadata:
@@ -267,7 +267,7 @@ fn is_of_pod(status: &Value, user: &str, pod: &str, uid: &str) -> Result<()> {
     Ok(())
 }
 
-async fn token_for_vault(env: &Env, seen: &Stored, uid: &str) -> Result<()> {
+pub(crate) async fn token_for_vault(env: &Env, seen: &Stored, uid: &str) -> Result<()> {
     let token = seen.file("all", "token").context("no token")?;
     let user = format!("system:serviceaccount:{}:robot", env.namespace);
     is_of_pod(&review(env, token, Some("vault")).await?, &user, "everything", uid)?;
