@@ -192,12 +192,8 @@ struct Acting {
 impl Acting {
     /// Takes the lease, acts while it is held, and gives it up.
     async fn run(self, stop: &CancellationToken) -> Result<(), Error> {
-        let (mut keeper, fence) = Keeper::new(
-            self.clients.lease.clone(),
-            &self.config.node_name,
-            self.facts.clone(),
-            self.metrics.clone(),
-        );
+        let (mut keeper, fence) =
+            Keeper::new(self.clients.lease.clone(), &self.config.node_name, self.facts.clone(), self.metrics.clone());
         let acquired = stop.run_until_cancelled(async {
             // A real kubelet's lease stays as it is.
             self.registration.refuse_real_kubelet().await?;

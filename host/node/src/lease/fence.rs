@@ -17,6 +17,12 @@ impl Fence {
         (renewed, Self(receiver))
     }
 
+    /// One that is always open.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self(watch::channel(Some(Instant::now() + std::time::Duration::from_secs(1 << 32))).1)
+    }
+
     /// Waits until it is open; once the lease is lost, for ever.
     pub(crate) async fn open(&self) {
         let certain = |renewed: &Option<Instant>| renewed.is_some_and(|at| at.elapsed() < STILL_FOR);

@@ -55,7 +55,8 @@ impl NodeHandle {
     /// A handle that reaches nobody.
     #[cfg(test)]
     pub(crate) fn detached() -> Self {
-        Self::new(Events::new(crate::fake_api::FakeApi::default().client(), "detached").0).0
+        let client = crate::fake_api::FakeApi::default().client();
+        Self::new(Events::new(client, "detached", Default::default()).0).0
     }
 
     /// Another provider, or another configuration of it, has taken over: it is asked to describe the node at once.

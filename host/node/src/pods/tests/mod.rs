@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use k8s_openapi::jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -18,6 +19,7 @@ use crate::{
     admission::Admission,
     events::Events,
     fake_api::FakeApi,
+    lease::Fence,
     metrics::Metrics,
     references::References,
     registration::{NodeFacts, NodeHandle},
@@ -47,22 +49,24 @@ impl World {
 
     fn start_with(api: &FakeApi, cloud: &Arc<Cloud>, keep_orphans: bool) -> Self {
         let stop = CancellationToken::new();
-        let (events, writer) = Events::new(api.client(), "vk");
+        let (events, writer) = Events::new(api.client(), "vk", Counter::default());
         tokio::spawn(writer.run(stop.clone()));
         let facts = watch::Sender::new(Some(Arc::new(room_for("100"))));
         let namespace = Some("ns".to_owned());
         let node = NodeHandle::detached();
+        let metrics = Metrics::default();
         let shared = Shared {
             provider: cloud.clone(),
-            api: PodApi::new(api.client(), "vk", namespace.clone()),
-            references: References::new(api.client(), namespace, facts.subscribe(), stop.clone()),
+            api: PodApi::new(api.client(), "vk", namespace.clone(), metrics.clone()),
+            references: References::new(api.client(), namespace, facts.subscribe(), metrics.clone(), stop.clone()),
             admission: Admission::new(),
             events,
             node: node.clone(),
             facts: facts.subscribe(),
+            fence: Fence::none(),
             nudge: Arc::default(),
             keep_orphans,
-            metrics: Metrics::default(),
+            metrics,
         };
         tokio::spawn(run(Arc::new(shared), stop.clone()));
         Self { api: api.clone(), cloud: cloud.clone(), node, facts, _stop: stop.drop_guard() }
