@@ -146,6 +146,10 @@ async fn answer<T: Serialize>(
         return fault_status(code, retry_after);
     }
     let done = work(&mut shared.store(), fate.sight, now());
+    tokio::time::sleep(fate.late).await;
+    if let Some(fault) = fate.held_by {
+        cleared(shared, fault).await;
+    }
     if fate.lost_answer {
         return cut();
     }
@@ -153,6 +157,20 @@ async fn answer<T: Serialize>(
         (Ok((status, value)), None) => (status, Json(value)).into_response(),
         (Ok((status, value)), Some(bytes)) => truncated(status, &value, bytes),
         (Err(refusal), _) => refusal.into_response(),
+    }
+}
+
+/// Returns once a fault has been cleared.
+async fn cleared(shared: &Shared, fault: u64) {
+    let told = shared.store().faults.cleared();
+    loop {
+        // Before it is looked at, or the news could come in between.
+        let mut told = std::pin::pin!(told.notified());
+        told.as_mut().enable();
+        if !shared.store().faults.is_armed(fault) {
+            return;
+        }
+        told.await;
     }
 }
 

@@ -1,8 +1,9 @@
 //! Faults by script: what goes wrong, with which requests, how often.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// What the provider asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +93,12 @@ pub enum Effect {
         /// How long, in milliseconds.
         milliseconds: u64,
     },
+    /// It is carried out at once, but answered late.
+    Late {
+        /// How long, in milliseconds; `None`: when the fault is cleared, and never before.
+        #[serde(default)]
+        milliseconds: Option<u64>,
+    },
     /// It is refused with a status and not carried out.
     Status {
         /// The status.
@@ -132,11 +139,24 @@ pub struct Armed {
     pub since: u64,
 }
 
+impl Armed {
+    fn is_used_up(&self) -> bool {
+        self.fault.times.is_some_and(|times| self.struck >= times)
+    }
+
+    /// Whether answers wait for its end.
+    fn holds_answers(&self) -> bool {
+        matches!(self.fault.effect, Effect::Late { milliseconds: None })
+    }
+}
+
 /// All faults that are armed.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     armed: Vec<Armed>,
     last: u64,
+    /// Told whenever one is cleared.
+    cleared: Arc<Notify>,
 }
 
 impl Faults {
@@ -153,20 +173,34 @@ impl Faults {
     pub(crate) fn disarm(&mut self, number: u64) -> bool {
         let before = self.armed.len();
         self.armed.retain(|armed| armed.number != number);
+        self.cleared.notify_waiters();
         self.armed.len() < before
     }
 
     pub(crate) fn clear(&mut self) {
         self.armed.clear();
+        self.cleared.notify_waiters();
+    }
+
+    /// For whoever waits until a fault [`is_armed`](Self::is_armed) no more.
+    pub(crate) fn cleared(&self) -> Arc<Notify> {
+        self.cleared.clone()
+    }
+
+    pub(crate) fn is_armed(&self, number: u64) -> bool {
+        self.armed.iter().any(|armed| armed.number == number)
     }
 
     /// What happens to a request. All faults that strike it do so together.
     pub(crate) fn strike(&mut self, operation: Operation, uid: Option<&str>) -> Fate {
         let mut fate = Fate::default();
-        for armed in self.armed.iter_mut().filter(|armed| armed.fault.strikes(operation, uid)) {
+        let strikes = |armed: &&mut Armed| !armed.is_used_up() && armed.fault.strikes(operation, uid);
+        for armed in self.armed.iter_mut().filter(strikes) {
             armed.struck += 1;
             match &armed.fault.effect {
                 Effect::Slow { milliseconds } => fate.delay += Duration::from_millis(*milliseconds),
+                Effect::Late { milliseconds: Some(late) } => fate.late += Duration::from_millis(*late),
+                Effect::Late { milliseconds: None } => fate.held_by = Some(armed.number),
                 Effect::Status { code, retry_after } => fate.status = Some((*code, retry_after.clone())),
                 Effect::LostAnswer => fate.lost_answer = true,
                 Effect::Refused => fate.refused = true,
@@ -176,7 +210,7 @@ impl Faults {
                 Effect::Truncated { bytes } => fate.truncated = Some(*bytes),
             }
         }
-        self.armed.retain(|armed| armed.fault.times.is_none_or(|times| armed.struck < times));
+        self.armed.retain(|armed| !armed.is_used_up() || armed.holds_answers());
         fate
     }
 }
@@ -184,7 +218,12 @@ impl Faults {
 /// What happens to one request.
 #[derive(Debug, Default)]
 pub(crate) struct Fate {
+    /// How long until it is carried out.
     pub(crate) delay: Duration,
+    /// How long from then until it is answered.
+    pub(crate) late: Duration,
+    /// The fault until whose end it is not answered.
+    pub(crate) held_by: Option<u64>,
     pub(crate) status: Option<(u16, Option<String>)>,
     pub(crate) lost_answer: bool,
     pub(crate) refused: bool,
@@ -234,6 +273,17 @@ mod tests {
         assert!(faults.disarm(slow));
         assert!(!faults.disarm(slow));
         assert_eq!(faults.strike(Operation::Check, None).delay, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_fault_that_holds_answers_stays_until_it_is_cleared_and_strikes_no_more() {
+        let mut faults = Faults::default();
+        let held = faults.arm(Fault::new(Effect::Late { milliseconds: None }).times(1), 0);
+        assert_eq!(faults.strike(Operation::Create, None).held_by, Some(held));
+        assert_eq!(faults.strike(Operation::Create, None).held_by, None);
+        assert!(faults.is_armed(held));
+        assert!(faults.disarm(held));
+        assert!(!faults.is_armed(held));
     }
 
     #[test]

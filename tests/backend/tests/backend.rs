@@ -230,11 +230,30 @@ async fn an_answer_can_be_slow_or_break_off() {
     assert_eq!(node.get("u").await.unwrap().status(), StatusCode::OK);
     assert!(begun.elapsed() >= Duration::from_millis(200));
 
+    backend.fault(Fault::new(Effect::Late { milliseconds: Some(200) }).times(1));
+    let (begun, late) = (Instant::now(), node.create("late", json!({})));
+    assert_eq!(late.await.unwrap().status(), StatusCode::CREATED);
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+
     backend.fault(Fault::new(Effect::Truncated { bytes: 10 }).times(1));
     let response = node.get("u").await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     response.bytes().await.unwrap_err();
     node.get("u").await.unwrap().json::<View>().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_can_be_held_back_after_the_work_is_done() {
+    let backend = Backend::start().await.unwrap();
+    let node = Node::new(&backend, "a");
+    let held = backend.fault(Fault::new(Effect::Late { milliseconds: None }).on(Operation::Create).times(1));
+    let mut creation = std::pin::pin!(node.create("u", json!({})));
+    let answered = tokio::time::timeout(Duration::from_millis(200), &mut creation).await;
+    assert!(answered.is_err(), "{answered:?}");
+    assert_eq!(backend.count("u").made, 1);
+    assert_eq!(node.create("v", json!({})).await.unwrap().status(), StatusCode::CREATED);
+    assert!(backend.clear_fault(held));
+    assert_eq!(creation.await.unwrap().status(), StatusCode::CREATED);
 }
 
 #[tokio::test]
