@@ -9,7 +9,8 @@ use crate::{Error, Result, Startup};
 ///
 /// # Errors
 ///
-/// [`invalid`](Error::invalid) with one line that names the key and what was expected there.
+/// [`invalid`](Error::invalid) with one line that names the key and what was expected there, but not what is there: it may
+/// be a password, and the line goes into the log.
 pub fn settings<T: DeserializeOwned>(startup: &Startup) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_str(&startup.settings);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -17,12 +18,24 @@ pub fn settings<T: DeserializeOwned>(startup: &Startup) -> Result<T> {
         let whole = error.inner().to_string();
         // The position is one in the JSON that the host made, which the operator never sees.
         let problem = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(problem, _)| problem);
+        let problem = without_value(problem);
         match problem.strip_prefix("unknown field ") {
             Some(rest) => Error::invalid(format!("unknown setting {rest}")),
             None if path == "." => Error::invalid(format!("settings: {problem}")),
             None => Error::invalid(format!("setting `{path}`: {problem}")),
         }
     })
+}
+
+/// What serde says of a value of the wrong type, without the value.
+fn without_value(problem: &str) -> String {
+    let quoted = || {
+        let (kind, rest) = problem.split_once(": ").filter(|(kind, _)| kind.starts_with("invalid "))?;
+        let (unexpected, expected) = rest.rsplit_once(", expected ")?;
+        let what = unexpected.split(['`', '"']).next()?.trim_end();
+        Some(format!("{kind}: {what}, expected {expected}"))
+    };
+    quoted().unwrap_or_else(|| problem.to_owned())
 }
 
 #[cfg(test)]
@@ -62,10 +75,14 @@ mod tests {
                 r#"{"resource-group":"a","regoin":"b"}"#,
                 "unknown setting `regoin`, expected `resource-group` or `quota`",
             ),
-            (r#"{"resource-group":5}"#, "setting `resource-group`: invalid type: integer `5`, expected a string"),
+            (r#"{"resource-group":5}"#, "setting `resource-group`: invalid type: integer, expected a string"),
             (
-                r#"{"resource-group":"a","quota":{"cpu":"x"}}"#,
-                "setting `quota.cpu`: invalid type: string \"x\", expected u32",
+                r#"{"resource-group":"a","quota":{"cpu":"hunter2\", expected `3"}}"#,
+                "setting `quota.cpu`: invalid type: string, expected u32",
+            ),
+            (
+                r#"{"resource-group":"a","quota":{"cpu":-7}}"#,
+                "setting `quota.cpu`: invalid value: integer, expected u32",
             ),
             ("{}", "settings: missing field `resource-group`"),
         ] {
