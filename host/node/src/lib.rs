@@ -28,6 +28,7 @@ mod references;
 mod registration;
 mod status;
 mod version;
+mod watching;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -79,7 +79,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
     ));
     let judge = tokio::spawn(orphans::run(shared.clone(), reported, verdicts, stop.clone()));
     let selection = watcher::Config::default().fields(&shared.api.selector());
-    let pods = watcher(shared.api.scope(), selection).default_backoff();
+    let pods = watcher(shared.api.scope(), selection).backoff(crate::watching::pauses());
     let controller = Controller {
         shared,
         pods: HashMap::new(),

@@ -163,7 +163,7 @@ impl Source {
 
 /// Keeps a source in step with the cluster, for ever.
 async fn follow(api: Api<Service>, config: watcher::Config, source: &Source, metrics: &Metrics) {
-    let mut events = pin!(watcher(api, config).default_backoff());
+    let mut events = pin!(watcher(api, config).backoff(crate::watching::pauses()));
     let mut listing = ByNamespace::new();
     while let Some(event) = events.next().await {
         metrics.watch(Watched::Services, &event);

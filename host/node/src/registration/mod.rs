@@ -167,7 +167,7 @@ impl Registration {
     async fn keep(&mut self, answers: &mut mpsc::Receiver<Answer>) -> Result<(), RegistrationError> {
         self.learn_server_version().await;
         let name = self.settings.node_name.clone();
-        let mut seen = pin!(watch_object(self.api.clone(), &name).default_backoff());
+        let mut seen = pin!(watch_object(self.api.clone(), &name).backoff(crate::watching::pauses()));
         let mut told = self.told.clone();
         let mut next_report = Instant::now() + REPORT_EVERY;
         let mut pause = MIN_PAUSE;
