@@ -30,4 +30,4 @@ pub use objects::{PodBuilder, condition, is_ready, names, phase, reason, uid};
 pub use setup::Setup;
 pub use suite::{BenchTest, EnvTest, Suite};
 pub use vk_host::VkHost;
-pub use waiting::{PATIENCE, Seen, eventually, until};
+pub use waiting::{PATIENCE, Seen, eventually, throughout, until};

@@ -1,6 +1,10 @@
 //! Waiting without sleeping: for objects by a watch, for everything else by looking again.
 
-use std::{collections::BTreeMap, fmt::Debug, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow, bail};
 use futures::{StreamExt as _, pin_mut};
@@ -80,6 +84,56 @@ where
     bail!("waited {within:?} for {what}{trouble}; last seen: {}", show(&seen));
 }
 
+/// Watches objects while `work` goes on. The first of them that is not as it must be, or goes, ends both.
+///
+/// # Errors
+///
+/// If one is not; the error says which, `what` it must be, and how it is. And if `work` fails.
+pub async fn throughout<K, T>(
+    api: Api<K>,
+    selection: watcher::Config,
+    what: &str,
+    mut holds: impl FnMut(&K) -> bool,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Serialize + Send + 'static,
+{
+    let events = watcher(api, selection).default_backoff();
+    pin_mut!(events);
+    let watching = async {
+        let mut seen = BTreeSet::new();
+        let mut listed = BTreeSet::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                    if !holds(&object) {
+                        return anyhow!("{} is not {what}: {}", object.name_any(), show_one(&object));
+                    }
+                    listed.insert(object.name_any());
+                    seen.insert(object.name_any());
+                }
+                Ok(watcher::Event::InitDone) => {
+                    if let Some(name) = seen.difference(&listed).next() {
+                        return anyhow!("{name} is gone, which was to be {what}");
+                    }
+                }
+                Ok(watcher::Event::Delete(object)) => {
+                    return anyhow!("{} is gone, which was to be {what}", object.name_any());
+                }
+                // A watch that broke is resumed, and what was missed comes then.
+                Err(_) => {}
+            }
+        }
+        anyhow!("the watch ended")
+    };
+    tokio::select! {
+        done = work => done,
+        broken = watching => Err(broken),
+    }
+}
+
 /// Looks until there is an answer. What `look` says meanwhile is shown if there never is one.
 ///
 /// # Errors
@@ -106,15 +160,17 @@ pub async fn eventually<T>(
 }
 
 fn show<K: Resource + Serialize>(seen: &Seen<K>) -> String {
-    let objects = seen.values().take(SHOWN_OBJECTS).map(|object| {
-        let mut value = serde_json::to_value(object).unwrap_or_default();
-        // Names and states are what one looks for.
-        if let Some(metadata) = value.get_mut("metadata").and_then(|metadata| metadata.as_object_mut()) {
-            metadata.remove("managedFields");
-        }
-        let shown = value.get("status").map_or_else(|| value.to_string(), ToString::to_string);
-        let shown: String = shown.chars().take(SHOWN_CHARACTERS).collect();
-        format!("\n  {}: {shown}", object.meta().name.as_deref().unwrap_or_default())
-    });
+    let objects = seen.values().take(SHOWN_OBJECTS);
+    let objects = objects.map(|object| format!("\n  {}: {}", object.name_any(), show_one(object)));
     format!("{} objects{}", seen.len(), objects.collect::<String>())
+}
+
+fn show_one<K: Serialize>(object: &K) -> String {
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    // Names and states are what one looks for.
+    if let Some(metadata) = value.get_mut("metadata").and_then(|metadata| metadata.as_object_mut()) {
+        metadata.remove("managedFields");
+    }
+    let shown = value.get("status").map_or_else(|| value.to_string(), ToString::to_string);
+    shown.chars().take(SHOWN_CHARACTERS).collect()
 }

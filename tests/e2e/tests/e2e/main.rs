@@ -6,9 +6,11 @@
 #![allow(clippy::indexing_slicing, reason = "reading a member of a JSON value never panics")]
 
 mod admission;
+mod backend_faults;
 mod bundled;
 mod burst;
 mod command_line;
+mod crashes;
 mod deletion;
 mod events;
 mod faults;
@@ -22,6 +24,7 @@ mod references;
 mod rejections;
 mod replacement;
 mod restarts;
+mod secrets;
 mod updates;
 mod vanishing;
 mod watches;
@@ -48,13 +51,24 @@ fn main() -> ExitCode {
     tests! { suite.alone_on_cluster:
         burst::a_thousand_bound_pods_become_ready_at_two_hundred_a_second,
         burst::a_backlog_of_a_thousand_bound_pods_is_worked_off_at_two_hundred_a_second,
-        outages::an_outage_of_the_api_server_is_survived,
+        outages::thirty_seconds_without_the_api_server_are_caught_up_with,
         watches::a_thousand_pods_with_objects_of_their_own_take_few_sockets,
     }
     // The longest come first, so that none is left running alone at the end.
-    suite.allow(Duration::from_secs(300));
+    suite.allow(Duration::from_secs(330));
     tests! { suite.on_cluster:
+        outages::two_minutes_without_the_backend_lose_nothing,
+        crashes::pods_are_ready_again_at_once_after_a_host_stood_still,
         admission::pods_of_controllers_that_are_refused_wait_and_are_not_made_without_end,
+        backend_faults::failed_requests_double_and_lose_no_pod,
+        backend_faults::failed_requests_double_and_lose_no_pod_of_the_one_namespace,
+        backend_faults::failed_polls_lose_no_change,
+        outages::a_host_that_starts_during_an_outage_keeps_node_and_pods_ready,
+        secrets::no_secret_value_is_told,
+        crashes::a_kill_between_a_deed_and_its_answer_doubles_and_loses_nothing,
+        backend_faults::a_wait_that_the_backend_asks_for_is_kept,
+        backend_faults::listings_from_before_a_creation_end_no_pod,
+        backend_faults::listings_that_lag_behind_end_and_double_no_pod,
         admission::each_refusal_has_the_kubelets_reason_and_wording,
         admission::a_taint_that_ends_pods_keeps_new_ones_out,
         admission::what_runs_stays_when_the_node_offers_less,
@@ -70,7 +84,7 @@ fn main() -> ExitCode {
         restarts::fifty_pods_outlive_a_kill_untouched,
         restarts::a_kill_amid_creations_makes_no_pod_twice_and_loses_none,
         restarts::what_changed_while_the_host_was_away_is_caught_up_with,
-        restarts::an_orphan_is_removed,
+        restarts::orphans_are_removed_and_a_namesake_is_not,
         restarts::an_orphan_is_kept_with_keep_orphans,
         restarts::a_clean_stop_posts_not_ready_and_leaves_the_workloads,
         replacement::a_provider_replaced_under_load_loses_and_doubles_no_pod,
@@ -116,10 +130,8 @@ fn main() -> ExitCode {
         deletion::a_deleted_namespace_takes_its_pods_along,
         deletion::a_deleted_pod_of_a_job_is_counted_by_its_job,
         deletion::a_pod_is_ended_when_its_time_is_over,
-        outages::an_outage_of_the_backend_loses_nothing,
         outages::a_lost_answer_to_a_creation_makes_no_second_pod,
         outages::pods_that_the_backend_lost_are_made_again_or_failed,
-        outages::a_host_that_starts_during_an_outage_keeps_node_and_pods_ready,
         outages::listings_that_forget_pods_for_a_while_end_none,
         events::what_the_provider_reports_reaches_kubectl_describe,
         bundled::a_bundled_provider_is_found_by_its_name,

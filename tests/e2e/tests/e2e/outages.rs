@@ -8,22 +8,57 @@ use k8s_openapi::{
     api::core::v1::{Node, Pod},
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use kube::runtime::watcher;
+use kube::{api::ListParams, runtime::watcher};
+use serde_json::json;
 use tokio::time::{self, Instant};
 use vk_backend::{Effect, Fault, Operation};
-use vk_e2e::{Env, PATIENCE, Seen, Setup, condition, is_ready, phase, reason, uid, until};
+use vk_e2e::{Env, PATIENCE, Seen, Setup, condition, is_ready, phase, reason, throughout, uid, until};
 
 /// After a lease was renewed last, the controller manager waits 50 s before it sets the node's pods NotReady.
 const LAPSES: Duration = Duration::from_secs(65);
 
-pub(crate) async fn an_outage_of_the_backend_loses_nothing(env: &mut Env) -> Result<()> {
+/// The controller manager gives a node 50 s; an outage of the backend must last longer to tell something.
+const BACKEND_AWAY: Duration = Duration::from_secs(120);
+/// Waits double up to five minutes: after two minutes the last is one of up to two.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(130);
+const API_SERVER_AWAY: Duration = Duration::from_secs(30);
+
+pub(crate) async fn two_minutes_without_the_backend_lose_nothing(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
-    let mut uids: Vec<String> = env.running("old", 10).await?.into_keys().collect();
+    let old = env.running("old", 10).await?;
+    env.running("leaving", 2).await?;
     env.backend.stop().await;
-    let new = (0..5).map(|number| env.pod(&format!("new-{number}")).label("group", "new"));
-    let new: Vec<_> = new.collect();
-    uids.extend(env.create_all(new, 5).await?.iter().map(uid));
-    for name in ["old-0", "old-1"] {
+    let began = Instant::now();
+
+    // No pod that runs loses Ready, and neither does the node.
+    let of_the_group = watcher::Config::default().labels("group=old");
+    let pods = throughout(env.pods(), of_the_group, "Ready", is_ready, during_the_outage(env, began));
+    let this_node = watcher::Config::default().fields(&format!("metadata.name={}", env.node));
+    let is_ready = |node: &Node| condition(node, "Ready").is_some_and(|ready| ready.status == "True");
+    throughout(env.nodes(), this_node, "Ready", is_ready, pods).await?;
+
+    env.backend.restart().await?;
+    let began = Instant::now();
+    let with_label = |group: &str| watcher::Config::default().labels(&format!("group={group}"));
+    let what = "the deletions to be finished";
+    until(env.pods(), with_label("leaving"), what, CAUGHT_UP_WITHIN, Seen::is_empty).await?;
+    let all_ready = |seen: &Seen<Pod>| seen.len() == 5 && seen.values().all(vk_e2e::is_ready);
+    let what = "the pods that were made meanwhile to be Ready";
+    let new = until(env.pods(), with_label("new"), what, CAUGHT_UP_WITHIN, all_ready).await?;
+    eprintln!("{:.0?} after an outage of {BACKEND_AWAY:?} all is caught up with", began.elapsed());
+    ensure!(env.backend.pods().len() == 15, "{} pods in the backend", env.backend.pods().len());
+    env.made_once(new.into_keys())?;
+    env.made_once_and_left_alone(old.into_keys())?;
+    env.node_until("to show that the provider can be reached again", |node| {
+        condition(node, "ProviderReachable").is_none_or(|condition| condition.status == "True")
+    })
+    .await?;
+    Ok(())
+}
+
+async fn during_the_outage(env: &Env, began: Instant) -> Result<()> {
+    env.create_all((0..5).map(|number| env.pod(&format!("new-{number}")).label("group", "new")), 5).await?;
+    for name in ["leaving-0", "leaving-1"] {
         env.delete(name).await?;
         env.event(name, "ProviderDeleteFailed").await?;
     }
@@ -33,30 +68,16 @@ pub(crate) async fn an_outage_of_the_backend_loses_nothing(env: &mut Env) -> Res
         condition(node, "ProviderReachable").is_some_and(|condition| condition.status == "False")
     })
     .await?;
-    // Nothing was lost, nothing went before it was gone.
-    ensure!(condition(&env.get_node().await?, "Ready").is_some_and(|ready| ready.status == "True"), "NotReady");
-    for pod in env.pods().list(&kube::api::ListParams::default()).await? {
+    time::sleep_until(began + BACKEND_AWAY).await;
+    // Nothing went before it was gone, and nothing runs that was not made.
+    for pod in env.pods().list(&ListParams::default()).await? {
         let name = pod.metadata.name.clone().unwrap_or_default();
-        match name.as_str() {
-            "old-0" | "old-1" => ensure!(pod.metadata.deletion_timestamp.is_some(), "{name} is not on its way out"),
-            _ if name.starts_with("old") => ensure!(is_ready(&pod), "{name} is not Ready any more"),
-            _ => ensure!(phase(&pod) == "Pending", "{name} is {}", phase(&pod)),
+        if name.starts_with("leaving") {
+            ensure!(pod.metadata.deletion_timestamp.is_some(), "{name} is not on its way out");
+        } else if name.starts_with("new") {
+            ensure!(phase(&pod) == "Pending", "{name} is {}", phase(&pod));
         }
     }
-
-    env.backend.restart().await?;
-    for name in ["old-0", "old-1"] {
-        env.pod_gone(name).await?;
-    }
-    env.ready("new", 5).await?;
-    let left = env.ready("old", 8).await?;
-    env.made_once(uids)?;
-    ensure!(env.backend.pods().len() == 13, "{} pods in the backend", env.backend.pods().len());
-    env.made_once_and_left_alone(left.into_keys())?;
-    env.node_until("to show that the provider can be reached again", |node| {
-        condition(node, "ProviderReachable").is_none_or(|condition| condition.status == "True")
-    })
-    .await?;
     Ok(())
 }
 
@@ -88,7 +109,7 @@ pub(crate) async fn listings_that_forget_pods_for_a_while_end_none(env: &mut Env
     .await?;
     // Each pod is still minded, and by the same life.
     let names: Vec<String> = (0..10).map(|number| format!("some-{number}")).collect();
-    let annotation = serde_json::json!({"metadata": {"annotations": {"example.com/seen": "yes"}}});
+    let annotation = json!({"metadata": {"annotations": {"example.com/seen": "yes"}}});
     try_join_all(names.iter().map(|name| env.patch(name, &annotation))).await?;
     env.backend_until("an update of each pod", |backend| {
         match uids.iter().find(|uid| backend.count(uid).updates == 0) {
@@ -109,7 +130,7 @@ pub(crate) async fn listings_that_forget_pods_for_a_while_end_none(env: &mut Env
 pub(crate) async fn pods_that_the_backend_lost_are_made_again_or_failed(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
     env.create(env.pod("always")).await?;
-    env.create(env.pod("never").spec(serde_json::json!({"restartPolicy": "Never"}))).await?;
+    env.create(env.pod("never").spec(json!({"restartPolicy": "Never"}))).await?;
     let (always, never) = (uid(&env.pod_ready("always").await?), uid(&env.pod_ready("never").await?));
     for uid in [&always, &never] {
         ensure!(env.backend.remove(uid), "the backend has no such pod");
@@ -166,24 +187,50 @@ fn ready_since(pod: &Pod) -> Option<Time> {
     ready.last_transition_time.clone()
 }
 
-pub(crate) async fn an_outage_of_the_api_server_is_survived(env: &mut Env) -> Result<()> {
+pub(crate) async fn thirty_seconds_without_the_api_server_are_caught_up_with(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
     let uids: Vec<String> = env.running("some", 10).await?.into_keys().collect();
-    let ending =
-        env.create(env.pod("ending").asks("run-for", "6s").spec(serde_json::json!({"restartPolicy": "Never"})));
-    let ending = uid(&ending.await?);
-    env.pod_ready("ending").await?;
-    env.cluster.stop_apiserver().await;
-    // What happens meanwhile is told afterwards.
-    env.backend_until("the pod to end during the outage", |backend| {
-        let state = backend.pod(&ending).map(|pod| format!("{:?}", pod.state)).unwrap_or_default();
-        if state.contains("Succeeded") { Ok(()) } else { Err(state) }
+    let never = json!({"restartPolicy": "Never"});
+    for name in ["succeeds", "fails"] {
+        env.create(env.pod(name).spec(never.clone())).await?;
+    }
+    env.create(env.pod("stops").asks("stop-after", "4s")).await?;
+    let mut meanwhile = Vec::new();
+    for name in ["succeeds", "fails", "stops"] {
+        meanwhile.push(uid(&env.pod_ready(name).await?));
+    }
+    let [succeeds, fails, stops] = meanwhile.as_slice() else { unreachable!("three names") };
+    // Under way when it goes away: a deletion, and creations of which the backend has done its part.
+    env.delete("stops").await?;
+    env.backend.fault(Fault::new(Effect::Late { milliseconds: Some(2_000) }).on(Operation::Create));
+    let begun = (0..5).map(|number| env.pod(&format!("begun-{number}")).label("group", "begun"));
+    let begun: Vec<String> = env.create_all(begun, 5).await?.iter().map(uid).collect();
+    env.backend_until("the deletion and the creations to have begun", |backend| {
+        let made = begun.iter().filter(|uid| backend.count(uid).made == 1).count();
+        let stopping = backend.pod(stops).is_some_and(|pod| pod.stopping);
+        if stopping && made == 5 { Ok(()) } else { Err(format!("stopping: {stopping}, made: {made}")) }
     })
     .await?;
+
+    env.cluster.stop_apiserver().await;
+    let began = Instant::now();
+    ensure!(env.backend.finish(succeeds, 0, None), "the backend has no such pod");
+    ensure!(env.backend.finish(fails, 3, Some("OOMKilled")), "the backend has no such pod");
+    env.backend.clear_faults();
+    time::sleep_until(began + API_SERVER_AWAY).await;
     env.cluster.start_apiserver().await?;
-    env.pod_until("ending", "to have succeeded", |pod| phase(pod) == "Succeeded").await?;
+
+    let began = Instant::now();
+    env.pod_until("succeeds", "to have succeeded", |pod| phase(pod) == "Succeeded").await?;
+    env.pod_until("fails", "to have failed", |pod| phase(pod) == "Failed").await?;
+    env.pod_gone("stops").await?;
+    env.ready("begun", 5).await?;
     env.create(env.pod("newcomer")).await?;
     env.pod_ready("newcomer").await?;
-    env.ready("some", 10).await?;
-    env.made_once_and_left_alone(uids)
+    eprintln!("{:.1?} after an outage of {API_SERVER_AWAY:?} all is caught up with", began.elapsed());
+    let now = env.ready("some", 10).await?;
+    ensure!(now.keys().eq(uids.iter()), "other pods than before");
+    env.backend_without(std::slice::from_ref(stops)).await?;
+    env.made_once_and_left_alone(uids.into_iter().chain(begun))?;
+    env.made_once(meanwhile)
 }

@@ -140,34 +140,46 @@ pub(crate) async fn what_changed_while_the_host_was_away_is_caught_up_with(env: 
     env.made_once_and_left_alone([untouched.clone(), finished, finishing])
 }
 
-/// A pod that was deleted by force while nobody looked.
-async fn make_an_orphan(env: &mut Env, setup: Setup) -> Result<String> {
+/// Pods that were deleted by force while nobody looked: those of the group `some` with these numbers.
+async fn make_orphans(env: &mut Env, setup: Setup, numbers: std::ops::Range<usize>) -> Result<Vec<String>> {
     env.start(setup).await?;
-    let uids: Vec<String> = env.running("some", 2).await?.into_keys().collect();
+    let all = env.running("some", 5).await?;
     env.sigterm().await?;
-    let orphan = uid(&env.pods().get("some-0").await?);
-    env.kubectl(&["delete", "pod", "some-0", "--force", "--grace-period=0"]).await?;
-    ensure!(uids.iter().all(|uid| env.backend.pod(uid).is_some()), "the backend lost a pod by itself");
-    env.start_again().await?;
-    Ok(orphan)
+    let mut orphans = Vec::new();
+    for number in numbers {
+        let name = format!("some-{number}");
+        orphans.push(uid(&env.pods().get(&name).await?));
+        env.kubectl(&["delete", "pod", &name, "--force", "--grace-period=0"]).await?;
+    }
+    ensure!(all.keys().all(|uid| env.backend.pod(uid).is_some()), "the backend lost a pod by itself");
+    Ok(orphans)
 }
 
-pub(crate) async fn an_orphan_is_removed(env: &mut Env) -> Result<()> {
-    let orphan = make_an_orphan(env, Setup::default()).await?;
-    env.backend_without(&[orphan]).await?;
-    let other = uid(&env.pod_ready("some-1").await?);
-    env.made_once_and_left_alone([other])
+pub(crate) async fn orphans_are_removed_and_a_namesake_is_not(env: &mut Env) -> Result<()> {
+    let orphans = make_orphans(env, Setup::default(), 0..3).await?;
+    // Another pod under the name of one that is gone.
+    let namesake = uid(&env.create(env.pod("some-0").label("group", "some")).await?);
+    env.start_again().await?;
+    env.backend_without(&orphans).await?;
+    env.ready("some", 3).await?;
+    for orphan in orphans {
+        ensure!(env.backend.count(&orphan).gone == 1, "{orphan}: {:?}", env.backend.count(&orphan));
+    }
+    let others = [uid(&env.pods().get("some-3").await?), uid(&env.pods().get("some-4").await?)];
+    env.made_once_and_left_alone(others.into_iter().chain([namesake]))
 }
 
 pub(crate) async fn an_orphan_is_kept_with_keep_orphans(env: &mut Env) -> Result<()> {
-    let orphan = make_an_orphan(env, Setup::default().flag("--keep-orphans")).await?;
-    env.line(0, &["orphan", "kept", &orphan]).await?;
+    let orphans = make_orphans(env, Setup::default().flag("--keep-orphans"), 0..1).await?;
+    let [orphan] = orphans.as_slice() else { unreachable!("one was made") };
+    env.start_again().await?;
+    env.line(0, &["orphan", "kept", orphan]).await?;
     // A pod's whole life after the verdict.
     env.create(env.pod("newcomer")).await?;
     env.pod_ready("newcomer").await?;
     env.delete("newcomer").await?;
     env.pod_gone("newcomer").await?;
-    env.made_once_and_left_alone([orphan])
+    env.made_once_and_left_alone(orphans)
 }
 
 pub(crate) async fn a_clean_stop_posts_not_ready_and_leaves_the_workloads(env: &mut Env) -> Result<()> {
