@@ -62,6 +62,10 @@ test: control-plane build-guests build
     cargo test --workspace --doc --no-fail-fast
     cargo test --workspace --lib --bins --tests --no-fail-fast
 
+# Break everything at random for ten minutes, or as long as said; VK_CHAOS_SEED repeats the steps of an earlier run.
+chaos seconds="600": control-plane build-guests build
+    VK_CHAOS_SECONDS={{ seconds }} cargo test --test e2e -- chaos::
+
 # Check formatting, clippy, documentation, licences and dependencies.
 lint: deny
     cargo fmt --all --check

@@ -59,7 +59,12 @@ impl Env {
         self.registered().await
     }
 
-    fn launch_again(&mut self) -> Result<()> {
+    /// Starts vk-host as it was started before, and waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub fn launch_again(&mut self) -> Result<()> {
         let port = free_port()?;
         self.metrics = Some(port);
         let mut command = self.command();

@@ -9,6 +9,7 @@ mod admission;
 mod backend_faults;
 mod bundled;
 mod burst;
+mod chaos;
 mod command_line;
 mod crashes;
 mod deletion;
@@ -53,6 +54,10 @@ fn main() -> ExitCode {
         burst::a_backlog_of_a_thousand_bound_pods_is_worked_off_at_two_hundred_a_second,
         outages::thirty_seconds_without_the_api_server_are_caught_up_with,
         watches::a_thousand_pods_with_objects_of_their_own_take_few_sockets,
+    }
+    suite.allow(chaos::longest());
+    tests! { suite.alone_on_cluster:
+        chaos::api_and_backend_agree_whatever_has_happened,
     }
     // The longest come first, so that none is left running alone at the end.
     suite.allow(Duration::from_secs(330));

@@ -22,7 +22,7 @@ fn has_room_for(pods: &'static str) -> impl FnMut(&Node) -> bool {
 }
 
 /// Another build of the component: the same, with a custom section at its end.
-fn another_build(component: &[u8], name: &str) -> Vec<u8> {
+pub(crate) fn another_build(component: &[u8], name: &str) -> Vec<u8> {
     let name = name.as_bytes();
     let length = u8::try_from(name.len()).unwrap_or(0).min(100);
     let mut build = component.to_vec();
