@@ -190,7 +190,10 @@ impl Keeper {
     pub(crate) async fn hold(mut self, stop: CancellationToken) -> Result<(), LeaseTaken> {
         tokio::select! {
             () = stop.cancelled() => {}
-            taken = self.keep() => return Err(taken),
+            taken = self.keep() => {
+                self.renewed.send_replace(None);
+                return Err(taken);
+            }
         }
         self.release().await;
         Ok(())
