@@ -61,6 +61,12 @@ impl ErrorKind {
         matches!(self, Self::Invalid | Self::Unsupported)
     }
 
+    /// Whether it is about the backend as a whole: it is away, or does not let the provider in. What was asked for may
+    /// well succeed once that is over.
+    pub fn is_outage(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Unauthenticated | Self::PermissionDenied)
+    }
+
     /// The kind's name in the WIT, as it stands in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,10 +3,10 @@
 //! One task polls, one call at a time, and hands what it learned to the controller, in order. A listing that ended is
 //! marked as such, with the moment when it began: what it does not name was gone then, unless it was created later.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::pending, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::{self, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -76,13 +76,15 @@ pub(crate) async fn run(
     batches: mpsc::Sender<Batch>,
     stop: CancellationToken,
 ) {
-    let poller = Poller { provider, node, nudge, batches, cursor: None, pages: None, listed: None };
+    let recovered = node.recoveries();
+    let poller = Poller { provider, node, recovered, nudge, batches, cursor: None, pages: None, listed: None };
     stop.run_until_cancelled(poller.run()).await;
 }
 
 struct Poller {
     provider: Arc<dyn Provider>,
     node: NodeHandle,
+    recovered: watch::Receiver<()>,
     nudge: Arc<Nudge>,
     batches: mpsc::Sender<Batch>,
     cursor: Option<Cursor>,
@@ -133,7 +135,10 @@ impl Poller {
                 Err(error) => {
                     let wait = backoff.after(&error);
                     tracing::warn!(kind = error.kind.as_str(), %error, retry_in = ?wait, "provider cannot be polled");
-                    time::sleep(wait).await;
+                    let over =
+                        async { if error.kind.is_outage() { self.recovered.changed().await } else { pending().await } };
+                    // It makes no difference which of the two ended it.
+                    let _ = time::timeout(wait, over).await;
                 }
             }
         }

@@ -19,6 +19,7 @@ const DENIAL_SHOWS: Duration = Duration::from_secs(330);
 pub struct NodeHandle {
     describe: Arc<Notify>,
     told: Arc<watch::Sender<Told>>,
+    recovered: Arc<watch::Sender<()>>,
     events: Events,
 }
 
@@ -49,7 +50,8 @@ impl NodeHandle {
     pub(super) fn new(events: Events) -> (Self, Arc<Notify>, watch::Receiver<Told>) {
         let (told, receiver) = watch::channel(Told::default());
         let describe = Arc::new(Notify::new());
-        (Self { describe: Arc::clone(&describe), told: Arc::new(told), events }, describe, receiver)
+        let recovered = Arc::default();
+        (Self { describe: Arc::clone(&describe), told: Arc::new(told), recovered, events }, describe, receiver)
     }
 
     /// A handle that reaches nobody.
@@ -88,6 +90,16 @@ impl NodeHandle {
             }
             _ => false,
         });
+    }
+
+    /// The provider answers again after it did not: there is no need to wait any longer with what failed meanwhile.
+    pub(crate) fn recovered(&self) {
+        self.recovered.send_replace(());
+    }
+
+    /// Changes whenever the provider answers again after it did not.
+    pub(crate) fn recoveries(&self) -> watch::Receiver<()> {
+        self.recovered.subscribe()
     }
 
     /// Tells that many pods have vanished together from the provider, and what is done about it; `None`: that is over.

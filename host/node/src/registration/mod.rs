@@ -96,6 +96,7 @@ pub(crate) struct Registration {
     client: Client,
     provider: Arc<dyn Provider>,
     events: Events,
+    handle: NodeHandle,
     describe: Arc<Notify>,
     told: watch::Receiver<Told>,
     facts: watch::Sender<Option<Arc<NodeFacts>>>,
@@ -128,6 +129,7 @@ impl Registration {
             client,
             provider,
             events,
+            handle: handle.clone(),
             describe,
             told,
             facts,
@@ -230,6 +232,9 @@ impl Registration {
     fn described(&mut self, answer: Answer) -> Result<(), RegistrationError> {
         match answer {
             Ok(description) => {
+                if self.health.is_failing() {
+                    self.handle.recovered();
+                }
                 self.health.described(Ok(()), Instant::now());
                 let dropped =
                     object::build(&self.settings, &self.provider.info(), &description, self.server_minor).dropped;

@@ -19,8 +19,8 @@ const LAPSES: Duration = Duration::from_secs(65);
 
 /// The controller manager gives a node 50 s; an outage of the backend must last longer to tell something.
 const BACKEND_AWAY: Duration = Duration::from_secs(120);
-/// Waits double up to five minutes: after two minutes the last is one of up to two.
-const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(130);
+/// The provider is asked to describe the node every 10 s; when it can again, no wait goes on.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(40);
 const API_SERVER_AWAY: Duration = Duration::from_secs(30);
 
 pub(crate) async fn two_minutes_without_the_backend_lose_nothing(env: &mut Env) -> Result<()> {

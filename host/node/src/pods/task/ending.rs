@@ -23,6 +23,8 @@ pub(super) struct Ending {
     stopping: bool,
     steps: Backoff,
     errors: Backoff,
+    /// `ask_at` is a wait for the backend as a whole.
+    waits_for_backend: bool,
     /// Nothing of the pod is left in the provider.
     gone: bool,
 }
@@ -35,7 +37,14 @@ impl Ending {
             stopping: false,
             steps: Backoff::capped(LONGEST_STEP),
             errors: Backoff::new(),
+            waits_for_backend: false,
             gone: false,
+        }
+    }
+
+    pub(super) fn backend_recovered(&mut self) {
+        if self.waits_for_backend {
+            self.ask_at = Instant::now();
         }
     }
 }
@@ -132,6 +141,7 @@ impl Task {
         let outcome = self.shared.provider.delete(&self.id, grace).await;
         self.shared.node.called(&outcome);
         ending.stopping = matches!(outcome, Ok(Deletion::Stopping));
+        ending.waits_for_backend = outcome.as_ref().is_err_and(|error| error.kind.is_outage());
         let (wait, error) = match outcome {
             Ok(Deletion::Gone) => {
                 ending.gone = true;

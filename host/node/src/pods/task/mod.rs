@@ -134,6 +134,9 @@ pub(crate) struct Task {
     /// No provider call before this moment, and the waits so far.
     not_before: Option<Instant>,
     backoff: Backoff,
+    /// `not_before` is a wait for the backend as a whole, which ends with its outage.
+    waits_for_backend: bool,
+    recovered: watch::Receiver<()>,
     /// `not_before` is a wait for something that the pod refers to.
     waits_for_references: bool,
     /// The provider has the pod although its listings lack it.
@@ -161,6 +164,7 @@ impl Task {
         stop: CancellationToken,
     ) -> Self {
         let phase = shared.metrics.phase();
+        let recovered = shared.node.recoveries();
         Self {
             shared,
             id,
@@ -185,6 +189,8 @@ impl Task {
             renew_at: None,
             not_before: None,
             backoff: Backoff::new(),
+            waits_for_backend: false,
+            recovered,
             waits_for_references: false,
             unlisted: false,
             losses: Backoff::new(),
@@ -233,6 +239,7 @@ impl Task {
                 changed = self.inbox.changed() => if changed.is_err() { return } else { false },
                 changed = self.gate.changed() => if changed.is_err() { return } else { true },
                 () = self.links.changed() => { self.references_changed(); true }
+                Ok(()) = self.recovered.changed() => { self.backend_recovered(); true }
                 () = place_for(&mut self.vacancy) => true,
                 () = timer => true,
             };
@@ -343,6 +350,15 @@ impl Task {
         }
     }
 
+    fn backend_recovered(&mut self) {
+        if self.waits_for_backend {
+            self.not_before = None;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.backend_recovered();
+        }
+    }
+
     async fn step(&mut self) -> Next {
         let inbox_deleted = self.inbox.borrow().deleted;
         let Some(pod) = self.pod.clone().filter(|_| !inbox_deleted) else {
@@ -396,12 +412,15 @@ impl Task {
     /// Waits after a failed call.
     fn retry(&mut self, error: &vk_provider::Error) -> Next {
         let wait = self.backoff.after(error);
-        self.wait_for(wait)
+        let next = self.wait_for(wait);
+        self.waits_for_backend = error.kind.is_outage();
+        next
     }
 
     fn wait_for(&mut self, wait: Duration) -> Next {
         let at = Instant::now() + wait;
         self.not_before = Some(at);
+        self.waits_for_backend = false;
         Next::Wait(Some(at))
     }
 }

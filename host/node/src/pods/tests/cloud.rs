@@ -31,6 +31,8 @@ struct State {
     stops_after: Option<usize>,
     creates: Vec<String>,
     deletes: Vec<(String, Duration)>,
+    /// Every call fails so.
+    away: Option<ErrorKind>,
     gets: usize,
     listings: usize,
 }
@@ -61,6 +63,15 @@ impl Cloud {
 
     pub(super) fn find_again(&self) {
         self.with(|state| state.lost.clear());
+    }
+
+    /// Every call fails from now on, or none any more.
+    pub(super) fn fail(&self, kind: Option<ErrorKind>) {
+        self.with(|state| state.away = kind);
+    }
+
+    fn check(&self) -> Result<()> {
+        self.with(|state| state.away).map_or(Ok(()), |kind| Err(Error::new(kind, "the cloud is away")))
     }
 
     /// New pods and old ones are missing in listings from now on.
@@ -125,6 +136,7 @@ impl Provider for Cloud {
     }
 
     async fn create(&self, pod: Pod) -> Result<Observation> {
+        self.check()?;
         self.with(|state| {
             state.creates.push(pod.id.uid.clone());
             state.lost.remove(&pod.id.uid);
@@ -138,6 +150,7 @@ impl Provider for Cloud {
     }
 
     async fn delete(&self, pod: &PodId, grace: Duration) -> Result<Deletion> {
+        self.check()?;
         Ok(self.with(|state| {
             state.deletes.push((pod.uid.clone(), grace));
             let asked = state.deletes.iter().filter(|(uid, _)| *uid == pod.uid).count();
@@ -160,6 +173,7 @@ impl Provider for Cloud {
     }
 
     async fn poll(&self, since: Option<Cursor>) -> Result<Changes> {
+        self.check()?;
         let next = self.with(|state| state.has_cursors).then(|| b"1".to_vec());
         if since.is_some() {
             return Ok(answer(Vec::new(), Extent::Changes, next));

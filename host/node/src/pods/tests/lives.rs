@@ -1,5 +1,7 @@
 //! Single pods: listings that are old or wrong, losses, deadlines, orphans.
 
+use vk_provider::ErrorKind;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -143,4 +145,30 @@ async fn no_orphan_is_judged_while_the_api_server_cannot_say_what_it_has() {
     api.rule(|_| None);
     time::sleep(Duration::from_secs(60)).await;
     assert!(!cloud.has("ghost-uid"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_in_an_outage_is_tried_again_as_soon_as_it_is_over() {
+    let world = World::with_running(0, json!({})).await;
+    let leaving = world.make("leaving", json!({}));
+    world.until(|world| world.phase("leaving") == "Running").await;
+    // A backend that asks for patience is left alone for as long as without a recovery.
+    for (kind, is_outage) in [(ErrorKind::Unavailable, true), (ErrorKind::Exhausted, false)] {
+        world.cloud.fail(Some(kind));
+        let name = format!("made-while-{}", kind.as_str());
+        world.make(&name, json!({}));
+        if is_outage {
+            let mut pod = world.api.get(&path("leaving")).unwrap();
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            world.api.put(&path("leaving"), pod);
+        }
+        // By now the waits are of two and a half minutes and more.
+        time::sleep(Duration::from_secs(3_000)).await;
+        world.cloud.fail(None);
+        let over = time::Instant::now();
+        world.node.recovered();
+        world.until(|world| world.phase(&name) == "Running").await;
+        assert_eq!(over.elapsed() < Duration::from_secs(5), is_outage, "{name}: {:?}", over.elapsed());
+        assert!(!world.cloud.has(&leaving));
+    }
 }
