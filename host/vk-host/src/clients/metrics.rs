@@ -39,11 +39,14 @@ const RESOURCES: [&str; 15] = [
     "version",
 ];
 
+/// Verb and resource.
+type Kind = [(&'static str, &'static str); 2];
+
 /// Families of requests and connections. Clones share their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     requests: Family<Outcome, Counter>,
-    seconds: Family<[(&'static str, &'static str); 2], Histogram, fn() -> Histogram>,
+    seconds: Family<Kind, Histogram, fn() -> Histogram>,
     pub(super) connections: Gauge,
 }
 

@@ -139,7 +139,7 @@ pub(crate) async fn a_pod_sees_the_value_of_every_kind_of_reference(env: &mut En
     variables(env, &seen, &uid(&pod), &service, &api, &host_ip)?;
     volumes(&seen)?;
     logins(&seen)?;
-    token_for_vault(env, &seen, &uid(&pod)).await?;
+    token_for_vault(env, &seen).await?;
     no_secret_is_logged(env, &seen)
 }
 
@@ -267,10 +267,11 @@ fn is_of_pod(status: &Value, user: &str, pod: &str, uid: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn token_for_vault(env: &Env, seen: &Stored, uid: &str) -> Result<()> {
+/// A pod's token is good for the vault, as the service account `robot` of this pod, and for nobody else.
+pub(crate) async fn token_for_vault(env: &Env, seen: &Stored) -> Result<()> {
     let token = seen.file("all", "token").context("no token")?;
     let user = format!("system:serviceaccount:{}:robot", env.namespace);
-    is_of_pod(&review(env, token, Some("vault")).await?, &user, "everything", uid)?;
+    is_of_pod(&review(env, token, Some("vault")).await?, &user, &seen.id.name, &seen.id.uid)?;
     let elsewhere = review(env, token, None).await?;
     ensure!(elsewhere["authenticated"] != true, "the token is good for others than its audience: {elsewhere}");
     Ok(())

@@ -114,9 +114,8 @@ impl Service<Uri> for Server {
         let server = self.clone();
         async move {
             server.0.connects.fetch_add(1, Ordering::Relaxed);
-            match *server.0.mood.borrow() {
-                Mood::Refuses => return Err(io::ErrorKind::ConnectionRefused.into()),
-                _ => {}
+            if *server.0.mood.borrow() == Mood::Refuses {
+                return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let (near, far) = duplex(64 * 1024);
             let http2 = server.0.http2;
