@@ -126,7 +126,9 @@ spec:
 "#;
 
 pub(crate) async fn a_pod_sees_the_value_of_every_kind_of_reference(env: &mut Env) -> Result<()> {
-    env.start(Setup::default().flag("--log-level").flag("trace")).await?;
+    // The compiler's own log is long, and knows no pod.
+    let everything = "trace,cranelift_codegen=info,regalloc2=info";
+    env.start(Setup::default().flag("--log-level").flag(everything)).await?;
     env.apply(OBJECTS).await?;
     env.apply(POD).await?;
     let pod = env.pod_ready("everything").await?;
