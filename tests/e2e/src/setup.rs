@@ -6,6 +6,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub(crate) pods: u32,
+    pub(crate) cpu: u32,
+    pub(crate) memory: String,
     pub(crate) settings: String,
     pub(crate) sandbox: String,
     pub(crate) flags: Vec<String>,
@@ -20,6 +22,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             pods: 2_000,
+            cpu: 2_000,
+            memory: "4Ti".to_owned(),
             settings: String::new(),
             sandbox: String::new(),
             flags: Vec::new(),
@@ -36,6 +40,18 @@ impl Setup {
     /// The node's capacity for pods.
     pub fn pods(mut self, pods: u32) -> Self {
         self.pods = pods;
+        self
+    }
+
+    /// The node's capacity for CPU.
+    pub fn cpu(mut self, cpu: u32) -> Self {
+        self.cpu = cpu;
+        self
+    }
+
+    /// The node's capacity for memory.
+    pub fn memory(mut self, memory: &str) -> Self {
+        memory.clone_into(&mut self.memory);
         self
     }
 
@@ -91,11 +107,11 @@ impl Setup {
 
     /// The configuration file, for a backend at `url`.
     pub(crate) fn configuration(&self, url: &str) -> String {
-        let Self { pods, settings, sandbox, .. } = self;
+        let Self { pods, cpu, memory, settings, sandbox, .. } = self;
         let backend = if self.with_backend { format!("backend = \"{url}\"\n") } else { String::new() };
         let net = if self.with_backend && self.with_grant { format!("net = [\"{url}\"]\n") } else { String::new() };
         format!(
-            "cpu = \"2000\"\nmemory = \"4Ti\"\npods = \"{pods}\"\npoll-after = \"250ms\"\n{backend}{settings}\n[sandbox]\n{net}{sandbox}"
+            "cpu = \"{cpu}\"\nmemory = \"{memory}\"\npods = \"{pods}\"\npoll-after = \"250ms\"\n{backend}{settings}\n[sandbox]\n{net}{sandbox}"
         )
     }
 }

@@ -28,7 +28,7 @@ fn offers(cpu: &'static str) -> impl FnMut(&Node) -> bool {
 
 pub(crate) async fn each_refusal_has_the_kubelets_reason_and_wording(env: &mut Env) -> Result<()> {
     let others = r#"others = { "example.com/gpu" = 1, "ephemeral-storage" = "1Gi" }"#;
-    env.start(Setup::default().setting(others)).await?;
+    env.start(Setup::default().cpu(20).memory("100Gi").setting(others)).await?;
     let affinity = |requirement: Value| {
         let terms = json!({"nodeSelectorTerms": [requirement]});
         json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}})
@@ -110,7 +110,7 @@ pub(crate) async fn what_runs_stays_when_the_node_offers_less(env: &mut Env) -> 
     env.create_all(pods, 5).await?;
     let uids: Vec<String> = env.ready("many", 5).await?.into_keys().collect();
 
-    let less = Setup::default().pods(6).setting("cpu = 3");
+    let less = Setup::default().pods(6).cpu(3);
     env.configure(&less)?;
     env.node_until("to offer less", offers("3")).await?;
     env.create(env.pod("one-more").container(requests("cpu", "1"))).await?;
@@ -128,7 +128,7 @@ pub(crate) async fn what_runs_stays_when_the_node_offers_less(env: &mut Env) -> 
     env.made_once_and_left_alone(uids)?;
 
     // What ends makes room; what failed does not come back.
-    env.configure(&Setup::default().pods(6))?;
+    env.configure(&Setup::default().pods(6).cpu(20))?;
     env.node_until("to offer more", offers("20")).await?;
     env.create(env.pod("sixth")).await?;
     env.pod_ready("sixth").await?;
@@ -166,7 +166,7 @@ spec:
 pub(crate) async fn pods_of_controllers_that_are_refused_wait_and_are_not_made_without_end(
     env: &mut Env,
 ) -> Result<()> {
-    env.start(Setup::default().setting("cpu = 200")).await?;
+    env.start(Setup::default().cpu(200)).await?;
     env.node_until("to offer much", offers("200")).await?;
     let here = "nodeSelector: {kubernetes.io/hostname: '{node}'}";
     let rejected = "mock.vk-host.dev/reject: invalid";
@@ -178,7 +178,7 @@ pub(crate) async fn pods_of_controllers_that_are_refused_wait_and_are_not_made_w
     });
     settled.await?;
     // Now there is room for one of three, and the scheduler is not asked.
-    env.configure(&Setup::default().setting("cpu = 79"))?;
+    env.configure(&Setup::default().cpu(79))?;
     env.node_until("to offer less", offers("79")).await?;
     env.apply(&controller("Deployment", "by-node", "", "nodeName: '{node}'")).await?;
     let first = env.pods_until("refused=yes", "seven pods, of which two have no place", |seen| {
@@ -203,7 +203,7 @@ pub(crate) async fn pods_of_controllers_that_are_refused_wait_and_are_not_made_w
         );
     }
     // A place is made.
-    env.configure(&Setup::default().setting("cpu = 200"))?;
+    env.configure(&Setup::default().cpu(200))?;
     let started = env.pods_until("app=by-node", "all to start", |seen| seen.len() == 3 && seen.values().all(is_ready));
     env.made_once_and_left_alone(started.await?.into_keys())
 }

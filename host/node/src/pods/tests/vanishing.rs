@@ -73,14 +73,14 @@ async fn a_restarted_host_waits_as_well_for_pods_that_its_provider_does_not_have
 
 #[tokio::test(start_paused = true)]
 async fn fewer_are_lost_one_by_one_and_those_on_their_way_out_do_not_count() {
-    let world = World::with_running(20, json!({})).await;
+    let world = World::with_running(30, json!({})).await;
     world.cloud.stops_after(usize::MAX);
-    for number in 0..11 {
+    for number in 0..15 {
         world.delete(&format!("p{number}"));
     }
-    world.until(|world| (0..11).all(|number| world.api.get(&path(&format!("p{number}"))).is_some())).await;
-    let leaving: Vec<String> = (0..11).map(|number| uid(&world, number)).collect();
-    let lost: Vec<String> = (11..15).map(|number| uid(&world, number)).collect();
+    let leaving: Vec<String> = (0..15).map(|number| uid(&world, number)).collect();
+    world.until(|world| leaving.iter().all(|uid| !world.cloud.deletes_of(uid).is_empty())).await;
+    let lost: Vec<String> = (15..20).map(|number| uid(&world, number)).collect();
     world.cloud.lose(leaving.iter().chain(&lost));
     world.until(|world| lost.iter().all(|uid| world.cloud.creates_of(uid) == 2)).await;
     assert_eq!(world.node.vanished(), None);

@@ -281,10 +281,25 @@ async fn nothing_is_written_while_nothing_changes_but_a_report_every_five_minute
     let patches = api.calls(&Method::PATCH);
     assert_eq!(patches.len(), 1);
     let conditions = patches[0].body["status"]["conditions"].as_array().unwrap().clone();
-    assert_eq!(conditions.len(), 7, "all of them, with their heartbeats");
+    assert_eq!(conditions.len(), 8, "all of them, with their heartbeats");
     assert!(conditions.iter().all(|condition| !condition["lastHeartbeatTime"].is_null()));
     sleep(Duration::from_secs(300)).await;
     assert_eq!(api.calls(&Method::PATCH).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_vanish_together_show_as_a_condition_and_an_event() {
+    let api = FakeApi::default();
+    let running = Running::registered(&api, settings()).await;
+    assert_eq!(running.condition("ProviderPodsVanished"), "False NoneVanished");
+    running.handle.pods_vanished(Some("12 of 20 pods have vanished".into()));
+    until(|| running.condition("ProviderPodsVanished") == "True PodsVanishedTogether").await;
+    let told = || api.list("namespaces/default/events");
+    until(|| told().iter().any(|event| event["reason"] == "ProviderPodsVanished")).await;
+    assert_eq!(told()[0]["message"], "12 of 20 pods have vanished");
+    assert_eq!(running.condition("Ready"), "True KubeletReady");
+    running.handle.pods_vanished(None);
+    until(|| running.condition("ProviderPodsVanished") == "False NoneVanished").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -138,6 +138,15 @@ fn foreign(pod: &Pod) -> Vec<&PodCondition> {
     conditions.filter(|condition| condition.type_ == "PodScheduled" || condition.type_ == "other.example/X").collect()
 }
 
+/// With absent resources and empty ones alike.
+fn plain(statuses: &Option<Vec<ContainerStatus>>) -> Vec<ContainerStatus> {
+    let mut statuses = statuses.clone().unwrap_or_default();
+    for status in &mut statuses {
+        status.resources = status.resources.take().filter(|resources| *resources != Default::default());
+    }
+    statuses
+}
+
 /// What of a status is the host's, with absent lists and empty ones alike.
 fn owned(status: &PodStatus, composed: &PodStatus) -> Value {
     let mut conditions = status.conditions.clone().unwrap_or_default();
@@ -148,9 +157,9 @@ fn owned(status: &PodStatus, composed: &PodStatus) -> Value {
         "observedGeneration": status.observed_generation, "hostIP": status.host_ip, "podIP": status.pod_ip,
         "hostIPs": status.host_ips.as_deref().unwrap_or_default(),
         "podIPs": status.pod_ips.as_deref().unwrap_or_default(),
-        "init": status.init_container_statuses.as_deref().unwrap_or_default(),
-        "regular": status.container_statuses.as_deref().unwrap_or_default(),
-        "ephemeral": status.ephemeral_container_statuses.as_deref().unwrap_or_default(),
+        "init": plain(&status.init_container_statuses),
+        "regular": plain(&status.container_statuses),
+        "ephemeral": plain(&status.ephemeral_container_statuses),
         "conditions": conditions,
     })
 }

@@ -340,7 +340,6 @@ fn a_running_pod_never_becomes_pending_again() {
         Observed::Waiting,
         Observed::Lost,
         Observed::Held { reason: "CapacityExhausted".into(), message: "m".into() },
-        Observed::Refused { reason: "ProviderFailed".into(), message: "no".into() },
         reported(json!({ "phase": "Pending", "containerStatuses": [] })),
         reported(json!({ "containerStatuses": [{ "name": "web", "state": { "waiting": {} } }] })),
     ] {
