@@ -120,7 +120,10 @@ impl Events {
         };
         let kind = if event.warning { Kind::Warning } else { Kind::Normal };
         let at = Timestamp::try_from(event.at).unwrap_or_else(|_| Timestamp::now());
-        self.enqueue(about, kind, &event.reason, event.message.clone(), at, true);
+        let reason = event.reason.as_str();
+        let good = (1..=MAX_REASON).contains(&reason.len()) && reason.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let reason = if good { reason } else { "ReportedByProvider" };
+        self.enqueue(about, kind, reason, event.message.clone(), at, true);
     }
 
     /// Something about the node.
@@ -145,8 +148,9 @@ impl Events {
     }
 
     fn enqueue(&self, about: ObjectReference, kind: Kind, reason: &str, message: String, at: Timestamp, once: bool) {
-        let good = (1..=MAX_REASON).contains(&reason.len()) && reason.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let reason = if good { reason } else { "ReportedByProvider" }.to_owned();
+        let mut reason = reason.to_owned();
+        // The name of a resource may be part of the host's own.
+        reason.truncate(reason.floor_char_boundary(MAX_REASON));
         let mut message = message;
         message.truncate(message.floor_char_boundary(MAX_MESSAGE));
         let occurrence = Occurrence { about, kind, reason, message, at, once };
