@@ -22,6 +22,14 @@ impl Error {
         Self { kind, message: message.into(), retry_after: None, fault: None }
     }
 
+    /// Whether it is about the backend as a whole, which is away or does not let the provider in, and does not say for
+    /// how long. What was asked for may well succeed once that is over.
+    pub fn is_outage(&self) -> bool {
+        let is_general =
+            matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Unauthenticated | ErrorKind::PermissionDenied);
+        is_general && self.retry_after.is_none()
+    }
+
     /// A program failure: [`ErrorKind::Unavailable`] when the call ran out of time, else [`ErrorKind::Internal`].
     pub fn fault(fault: Fault, message: impl Into<String>) -> Self {
         let kind = match fault {
@@ -59,12 +67,6 @@ impl ErrorKind {
     /// Whether asking the same again cannot succeed: [`Invalid`](Self::Invalid) and [`Unsupported`](Self::Unsupported).
     pub fn is_final(self) -> bool {
         matches!(self, Self::Invalid | Self::Unsupported)
-    }
-
-    /// Whether it is about the backend as a whole: it is away, or does not let the provider in. What was asked for may
-    /// well succeed once that is over.
-    pub fn is_outage(self) -> bool {
-        matches!(self, Self::Unavailable | Self::Unauthenticated | Self::PermissionDenied)
     }
 
     /// The kind's name in the WIT, as it stands in logs and metrics.

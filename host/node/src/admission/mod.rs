@@ -180,7 +180,8 @@ impl Ledger {
 
     /// Answers whether there is more room than before.
     fn set(&mut self, uid: &str, requests: Requests) -> bool {
-        let freed = self.remove(uid);
+        let freed = self.pods.get(uid).is_some_and(|known| known.exceeds(&requests));
+        self.remove(uid);
         self.sum.add(&requests);
         self.pods.insert(uid.to_owned(), requests);
         freed

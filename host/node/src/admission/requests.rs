@@ -86,6 +86,11 @@ impl Requests {
         }
     }
 
+    /// Whether it is more of any resource.
+    pub(super) fn exceeds(&self, other: &Self) -> bool {
+        self.iter().any(|(name, amount)| amount > other.get(name))
+    }
+
     pub(super) fn add(&mut self, more: &Self) {
         self.combine(more, i64::saturating_add);
     }

@@ -59,8 +59,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(10);
 const STILL_FOR: Duration = Duration::from_secs(15);
 /// How often a lease that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Below the interval, so that a request that hangs costs one renewal at most.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// So short that a renewal which hangs is made again before others may take the lease.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pauses between attempts of one renewal.
 const MIN_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(7);

@@ -10,7 +10,7 @@ use tokio::{
     time::{self, Instant},
 };
 use tokio_util::sync::CancellationToken;
-use vk_provider::{Cursor, Extent, Fault, Observation, PodId, Provider};
+use vk_provider::{Cursor, Error, Extent, Fault, Observation, PodId, Provider};
 
 use super::backoff::Backoff;
 use crate::registration::NodeHandle;
@@ -123,8 +123,16 @@ fn malformed(message: &str) -> vk_provider::Error {
 impl Poller {
     async fn run(mut self) {
         let mut backoff = Backoff::capped(LONGEST_INTERVAL);
+        let mut is_away = false;
         loop {
-            match self.poll().await {
+            let polled = self.poll().await;
+            let was_away = std::mem::replace(&mut is_away, polled.as_ref().is_err_and(Error::is_outage));
+            if was_away && polled.is_ok() {
+                self.node.recovered();
+            }
+            // What was told before concerns nobody who waits from now on.
+            self.recovered.mark_unchanged();
+            match polled {
                 Ok(Next::After(wait)) => {
                     backoff.reset();
                     self.pause(wait).await;
@@ -136,7 +144,7 @@ impl Poller {
                     let wait = backoff.after(&error);
                     tracing::warn!(kind = error.kind.as_str(), %error, retry_in = ?wait, "provider cannot be polled");
                     let over =
-                        async { if error.kind.is_outage() { self.recovered.changed().await } else { pending().await } };
+                        async { if error.is_outage() { self.recovered.changed().await } else { pending().await } };
                     // It makes no difference which of the two ended it.
                     let _ = time::timeout(wait, over).await;
                 }

@@ -10,6 +10,8 @@ use tokio::time::{self, Instant};
 
 /// How long is waited for the pods to come back.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+/// How long at the most, as more of them vanish one after the other.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(900);
 /// How often is looked whether they are back: a provider that tells only what changes would not say.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Of fewer pods, half may well be lost.
@@ -27,6 +29,7 @@ pub(super) struct Vanishing {
 /// The time that the pods have to come back.
 #[derive(Debug, Clone, Copy)]
 struct Wait {
+    began: Instant,
     until: Instant,
     look_at: Instant,
 }
@@ -78,17 +81,20 @@ impl Vanishing {
                 missing.insert(uid.to_owned());
             }
         }
+        let more = !missing.is_subset(&self.missing);
         (self.missing, self.given_up) = (missing, given_up);
         let missing = self.missing.len();
-        if self.wait.is_some() {
+        if let Some(wait) = &mut self.wait {
             if missing == 0 {
                 self.wait = None;
+            } else if more {
+                wait.until = (now + PATIENCE).min(wait.began + LONGEST_PATIENCE);
             }
             return None;
         }
         let vanished = of >= FEWEST && 2 * missing >= of;
         vanished.then(|| {
-            self.wait = Some(Wait { until: now + PATIENCE, look_at: now + LOOK_EVERY });
+            self.wait = Some(Wait { began: now, until: now + PATIENCE, look_at: now + LOOK_EVERY });
             Vanished { missing, of }
         })
     }
@@ -147,6 +153,20 @@ mod tests {
             looks += 1;
         }
         assert_eq!((looks, began.elapsed()), (29, PATIENCE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_vanish_later_have_their_time_too_within_bounds() {
+        let mut vanishing = Vanishing::default();
+        judge(&mut vanishing, 20, 40);
+        let began = Instant::now();
+        for (more, until) in [(30, 540), (32, 780), (34, 900), (36, 900)] {
+            time::advance(Duration::from_secs(240)).await;
+            if began.elapsed() < LONGEST_PATIENCE {
+                judge(&mut vanishing, more, 40);
+            }
+            assert_eq!(vanishing.wait.map(|wait| wait.until - began), Some(Duration::from_secs(until)));
+        }
     }
 
     #[tokio::test(start_paused = true)]

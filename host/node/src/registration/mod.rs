@@ -257,9 +257,15 @@ impl Registration {
 
     /// Takes in the node as the API had it at some time: an older one than what is known is of no use.
     fn seen(&mut self, node: Node) {
-        let older = self.current.as_ref().is_some_and(|current| is_older(&node.metadata, &current.metadata));
-        if !older {
+        let Some(current) = &self.current else { return };
+        if is_older(&node.metadata, &current.metadata) {
+            return;
+        }
+        if current.metadata.uid == node.metadata.uid {
             self.accept(node);
+        } else {
+            warn!("node {} was replaced by somebody: looking again", self.settings.node_name);
+            self.current = None;
         }
     }
 

@@ -108,7 +108,12 @@ impl Registration {
             }
         }
         info!("adopted node {name}");
-        self.accept(node);
+        if self.description.is_some() {
+            // Others learn of it once it offers what the provider says: by what it offered before, pods could be refused.
+            self.current = Some(node);
+        } else {
+            self.accept(node);
+        }
         self.report(true).await
     }
 

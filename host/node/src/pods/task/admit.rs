@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Next, Task, object};
+use super::{Next, Stage, Task, object};
 use crate::{admission::Rejection, registration::NodeFacts, status::Observed};
 
 impl Task {
@@ -20,7 +20,9 @@ impl Task {
         }
         match outcome {
             Ok(()) => {
-                self.vacancy = None;
+                if self.vacancy.take().is_some() {
+                    self.observed = Observed::Waiting;
+                }
                 Ok(())
             }
             Err(rejection) => Err(self.rejected(pod, &rejection)),
@@ -48,7 +50,7 @@ impl Task {
     /// other fails, as with a kubelet.
     fn rejected(&mut self, pod: &Pod, rejection: &Rejection) -> Next {
         let reason = rejection.reason().into_owned();
-        if let Observed::Held { reason: known, .. } | Observed::Refused { reason: known, .. } = &self.observed
+        if let Observed::Held { reason: known, .. } = &self.observed
             && *known == reason
         {
             // Told once. What the others use of the node meanwhile is not worth a write for each pod that waits.
@@ -59,6 +61,8 @@ impl Task {
         self.observed = if object::is_replaced_at_once(pod) {
             Observed::Held { reason, message }
         } else {
+            // Whatever room is made later: the API may have it as Failed by then.
+            self.set_stage(Stage::Rejected);
             Observed::Refused { reason, message }
         };
         Next::Wait(None)

@@ -44,7 +44,8 @@ impl Ending {
 
     pub(super) fn backend_recovered(&mut self) {
         if self.waits_for_backend {
-            self.ask_at = Instant::now();
+            self.errors.reset();
+            self.ask_at = Instant::now() + self.errors.next();
         }
     }
 }
@@ -109,6 +110,8 @@ impl Task {
         if matches!(self.stage, Stage::Removed) {
             return Next::End;
         }
+        // For the scheduler its place is free already.
+        self.shared.admission.release(&self.id.uid);
         match self.stop_in_provider(None).await {
             Ok(()) => Next::End,
             Err((at, error)) => {
@@ -128,6 +131,8 @@ impl Task {
             return Err((Instant::now(), None));
         }
         let seems_gone = self.seems_gone();
+        // With so many pods missing, that there is nothing to stop proves little: it may still run.
+        let doubted = seems_gone && !self.gate.borrow().may_give_up();
         let ending = self.ending.get_or_insert_with(|| Ending::new(deadline));
         if ending.gone {
             return Ok(());
@@ -141,8 +146,10 @@ impl Task {
         let outcome = self.shared.provider.delete(&self.id, grace).await;
         self.shared.node.called(&outcome);
         ending.stopping = matches!(outcome, Ok(Deletion::Stopping));
-        ending.waits_for_backend = outcome.as_ref().is_err_and(|error| error.kind.is_outage());
+        ending.waits_for_backend = outcome.as_ref().is_err_and(Error::is_outage);
         let (wait, error) = match outcome {
+            Ok(Deletion::Gone) if doubted => (LONGEST_STEP, None),
+            Err(error) if doubted && error.kind == ErrorKind::NotFound => (LONGEST_STEP, None),
             Ok(Deletion::Gone) => {
                 ending.gone = true;
                 return Ok(());

@@ -44,6 +44,7 @@ impl Task {
             Ok(observation) => {
                 self.set_stage(Stage::Created { since: Some(Instant::now()) });
                 self.unlisted = true;
+                self.backoff.reset();
                 self.observe(&observation);
                 Next::Step
             }
@@ -81,7 +82,7 @@ impl Task {
     }
 
     /// Whether the provider's last word on the pod was that it is over.
-    fn has_ended(&self, pod: &Pod) -> bool {
+    pub(super) fn has_ended(&self, pod: &Pod) -> bool {
         let view = self.view(pod);
         let composed = status::compose(pod, &self.observed, &view.facts(self.record.as_ref()));
         matches!(composed.status.phase.as_deref(), Some("Succeeded" | "Failed"))

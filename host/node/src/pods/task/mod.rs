@@ -81,6 +81,8 @@ enum Stage {
     Created { since: Option<Instant> },
     /// It will not make this pod as it is.
     Refused { asked: UserFields },
+    /// The node does not admit the pod, which is Failed for good.
+    Rejected,
     /// It lost the pod, which may not be started a second time.
     Lost,
     /// Its API object has been deleted, and only finalizers may hold it.
@@ -296,6 +298,8 @@ impl Task {
         }
         if object::is_terminal(pod) {
             self.shared.admission.release(&self.id.uid);
+            // What it refers to need not be watched any more.
+            self.links = Links::default();
         }
         moved
     }
@@ -352,7 +356,9 @@ impl Task {
 
     fn backend_recovered(&mut self) {
         if self.waits_for_backend {
-            self.not_before = None;
+            self.backoff.reset();
+            // Not all at once.
+            self.not_before = Some(Instant::now() + self.backoff.next());
         }
         if let Some(ending) = &mut self.ending {
             ending.backend_recovered();
@@ -384,7 +390,7 @@ impl Task {
                     self.set_stage(Stage::Unclaimed);
                     Next::Step
                 }
-                Stage::Refused { .. } | Stage::Lost | Stage::Removed => Next::Wait(None),
+                Stage::Refused { .. } | Stage::Rejected | Stage::Lost | Stage::Removed => Next::Wait(None),
             }
         };
         match acted {
@@ -413,7 +419,7 @@ impl Task {
     fn retry(&mut self, error: &vk_provider::Error) -> Next {
         let wait = self.backoff.after(error);
         let next = self.wait_for(wait);
-        self.waits_for_backend = error.kind.is_outage();
+        self.waits_for_backend = error.is_outage();
         next
     }
 

@@ -126,12 +126,10 @@ impl Task {
                 Next::Wait(self.renew_at)
             }
             Err(error) if error.kind == ErrorKind::NotFound => {
+                // Whether it is lost is for listings to say, which show how many are.
+                self.shared.nudge.relist();
                 self.stale = true;
-                match self.verify(pod).await {
-                    // It is there after all, so the answer was an old one.
-                    Next::Step => self.retry(&error),
-                    next => next,
-                }
+                self.retry(&error)
             }
             Err(error) => {
                 self.shared.events.warning(pod, "ProviderUpdateFailed", error.message.clone());
@@ -139,7 +137,7 @@ impl Task {
                     // It runs on as it was. What was sent stays the measure, so that the next change brings this one
                     // along; until then it is not tried again.
                     self.considered = Some(UserFields::of(pod));
-                    self.resize = match status::is_resized(pod) {
+                    self.resize = match changed.spec && status::is_resized(pod) {
                         true => Resize::Infeasible(error.message),
                         false => Resize::Done,
                     };

@@ -22,6 +22,8 @@ struct State {
     pods: BTreeMap<String, PodId>,
     /// Out of sight: neither listed nor found.
     lost: BTreeSet<String>,
+    /// They have come to their end.
+    finished: BTreeSet<String>,
     /// Found, but not listed.
     unlisted: BTreeSet<String>,
     lists_nothing: bool,
@@ -32,7 +34,7 @@ struct State {
     creates: Vec<String>,
     deletes: Vec<(String, Duration)>,
     /// Every call fails so.
-    away: Option<ErrorKind>,
+    away: Option<Error>,
     gets: usize,
     listings: usize,
 }
@@ -61,17 +63,22 @@ impl Cloud {
         self.with(|state| state.lost.extend(uids.into_iter().cloned()));
     }
 
+    /// A pod comes to its end.
+    pub(super) fn finish(&self, uid: &str) {
+        self.with(|state| state.finished.insert(uid.to_owned()));
+    }
+
     pub(super) fn find_again(&self) {
         self.with(|state| state.lost.clear());
     }
 
     /// Every call fails from now on, or none any more.
-    pub(super) fn fail(&self, kind: Option<ErrorKind>) {
-        self.with(|state| state.away = kind);
+    pub(super) fn fail(&self, error: Option<Error>) {
+        self.with(|state| state.away = error);
     }
 
     fn check(&self) -> Result<()> {
-        self.with(|state| state.away).map_or(Ok(()), |kind| Err(Error::new(kind, "the cloud is away")))
+        self.with(|state| state.away.clone()).map_or(Ok(()), Err)
     }
 
     /// New pods and old ones are missing in listings from now on.
@@ -119,6 +126,16 @@ impl Cloud {
     }
 }
 
+impl State {
+    fn observe(&self, pod: &PodId) -> Observation {
+        if !self.finished.contains(&pod.uid) {
+            return running(pod.clone());
+        }
+        let main = json!({ "name": "main", "state": { "terminated": { "exitCode": 0 } } });
+        Observation { pod: pod.clone(), status: Some(json!({ "containerStatuses": [main] }).to_string()) }
+    }
+}
+
 fn running(pod: PodId) -> Observation {
     let main = json!({ "name": "main", "state": { "running": {} } });
     let status = json!({ "podIP": "10.0.0.1", "containerStatuses": [main] });
@@ -146,7 +163,8 @@ impl Provider for Cloud {
     }
 
     async fn update(&self, pod: Pod, _: Aspects) -> Result<Observation> {
-        Ok(running(pod.id))
+        self.check()?;
+        self.get(&pod.id).await
     }
 
     async fn delete(&self, pod: &PodId, grace: Duration) -> Result<Deletion> {
@@ -154,6 +172,9 @@ impl Provider for Cloud {
         Ok(self.with(|state| {
             state.deletes.push((pod.uid.clone(), grace));
             let asked = state.deletes.iter().filter(|(uid, _)| *uid == pod.uid).count();
+            if state.lost.contains(&pod.uid) {
+                return Deletion::Gone;
+            }
             if state.pods.contains_key(&pod.uid) && state.stops_after.is_some_and(|enough| asked < enough) {
                 return Deletion::Stopping;
             }
@@ -166,7 +187,7 @@ impl Provider for Cloud {
         self.with(|state| {
             state.gets += 1;
             match state.pods.get(&pod.uid).filter(|pod| !state.lost.contains(&pod.uid)) {
-                Some(pod) => Ok(running(pod.clone())),
+                Some(pod) => Ok(state.observe(pod)),
                 None => Err(Error::new(ErrorKind::NotFound, "no such pod")),
             }
         })
@@ -183,7 +204,7 @@ impl Provider for Cloud {
             let is_listed =
                 |uid: &String| !(state.lists_nothing || state.lost.contains(uid) || state.unlisted.contains(uid));
             let listed = state.pods.iter().filter(|(uid, _)| is_listed(uid));
-            (listed.map(|(_, pod)| running(pod.clone())).collect(), state.listing_takes)
+            (listed.map(|(_, pod)| state.observe(pod)).collect(), state.listing_takes)
         });
         time::sleep(takes).await;
         Ok(answer(observed, Extent::Last, next))

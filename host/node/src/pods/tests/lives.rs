@@ -1,6 +1,6 @@
 //! Single pods: listings that are old or wrong, losses, deadlines, orphans.
 
-use vk_provider::ErrorKind;
+use vk_provider::{Error, ErrorKind};
 
 use super::*;
 
@@ -133,13 +133,15 @@ async fn an_orphan_is_removed_after_two_rounds_unless_orphans_are_kept() {
 async fn no_orphan_is_judged_while_the_api_server_cannot_say_what_it_has() {
     let (api, cloud) = (FakeApi::default(), Arc::<Cloud>::default());
     cloud.put("ghost", "ghost-uid");
+    let world = World::start(&api, &cloud);
+    world.make("known", json!({}));
+    // The watch has begun, so that the listings to come are those that orphans are judged by.
+    world.until(|world| world.phase("known") == "Running").await;
     api.rule(|call| {
-        // The consistent listing, not the one that the watch begins with.
-        let consistent = call.method == Method::GET && !call.query.contains_key("resourceVersion");
         let refuse = crate::fake_api::Instead::Refuse(503, "ServiceUnavailable", "not now");
-        (consistent && call.path.ends_with("/pods")).then_some(refuse)
+        let lists = call.method == Method::GET && !call.query.contains_key("watch");
+        (lists && call.path.ends_with("/pods")).then_some(refuse)
     });
-    let _world = World::start(&api, &cloud);
     time::sleep(Duration::from_secs(600)).await;
     assert!(cloud.has("ghost-uid"));
     api.rule(|_| None);
@@ -153,17 +155,21 @@ async fn what_failed_in_an_outage_is_tried_again_as_soon_as_it_is_over() {
     let leaving = world.make("leaving", json!({}));
     world.until(|world| world.phase("leaving") == "Running").await;
     // A backend that asks for patience is left alone for as long as without a recovery.
-    for (kind, is_outage) in [(ErrorKind::Unavailable, true), (ErrorKind::Exhausted, false)] {
-        world.cloud.fail(Some(kind));
-        let name = format!("made-while-{}", kind.as_str());
+    for (kind, retry_after) in
+        [(ErrorKind::Unavailable, None), (ErrorKind::Exhausted, Some(300)), (ErrorKind::Unavailable, Some(300))]
+    {
+        let retry_after = retry_after.map(Duration::from_secs);
+        let is_outage = retry_after.is_none();
+        world.cloud.fail(Some(Error { retry_after, ..Error::new(kind, "the cloud is away") }));
+        let name = format!("made-while-{}-{is_outage}", kind.as_str());
         world.make(&name, json!({}));
         if is_outage {
             let mut pod = world.api.get(&path("leaving")).unwrap();
             pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
             world.api.put(&path("leaving"), pod);
         }
-        // By now the waits are of two and a half minutes and more.
-        time::sleep(Duration::from_secs(3_000)).await;
+        // By now the waits are of two and a half minutes and more; those that were asked for go on for more than three.
+        time::sleep(Duration::from_secs(3_100)).await;
         world.cloud.fail(None);
         let over = time::Instant::now();
         world.node.recovered();
@@ -171,4 +177,46 @@ async fn what_failed_in_an_outage_is_tried_again_as_soon_as_it_is_over() {
         assert_eq!(over.elapsed() < Duration::from_secs(5), is_outage, "{name}: {:?}", over.elapsed());
         assert!(!world.cloud.has(&leaving));
     }
+}
+
+/// Makes a pod's time end.
+fn expire(api: &FakeApi, name: &str) {
+    let mut pod = api.get(&path(name)).unwrap();
+    pod["spec"]["activeDeadlineSeconds"] = json!(1);
+    pod["status"]["startTime"] = json!("2026-01-01T00:00:00Z");
+    api.put(&path(name), pod);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_ended_by_itself_does_not_fail_for_its_deadline() {
+    let world = World::with_running(0, json!({})).await;
+    let uid = world.make("task", json!({ "spec": { "restartPolicy": "Never" } }));
+    world.until(|world| world.phase("task") == "Running").await;
+    world.api.rule(|call| {
+        let refuse = crate::fake_api::Instead::Refuse(503, "ServiceUnavailable", "not now");
+        (call.method == Method::PATCH).then_some(refuse)
+    });
+    world.cloud.finish(&uid);
+    time::sleep(Duration::from_secs(20)).await;
+    expire(&world.api, "task");
+    time::sleep(Duration::from_secs(60)).await;
+    world.api.rule(|_| None);
+    world.until(|world| world.phase("task") == "Succeeded").await;
+    assert!(world.cloud.deletes_of(&uid).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_host_asks_how_a_pod_ended_before_it_fails_it_for_its_deadline() {
+    let world = World::with_running(0, json!({})).await;
+    let uid = world.make("task", json!({ "spec": { "restartPolicy": "Never" } }));
+    world.until(|world| world.phase("task") == "Running").await;
+    let (api, cloud) = (world.api.clone(), world.cloud.clone());
+    drop(world);
+    cloud.finish(&uid);
+    // The pod is looked at before there is any listing.
+    cloud.listings_take(Duration::from_secs(20));
+    expire(&api, "task");
+    let world = World::start(&api, &cloud);
+    world.until(|world| world.phase("task") != "Running").await;
+    assert_eq!(world.phase("task"), "Succeeded");
 }

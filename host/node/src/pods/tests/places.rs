@@ -1,5 +1,7 @@
 //! Who gets a place on the node, and when.
 
+use vk_provider::{Error, ErrorKind};
+
 use super::*;
 
 /// Requests all that the node has.
@@ -124,4 +126,20 @@ async fn a_label_that_the_watch_has_not_brought_yet_is_looked_up() {
     world.api.put("nodes/vk", labelled("a"));
     world.make("late", selects);
     world.until(|world| world.phase("late") == "Running").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_deletion_frees_the_place_before_the_provider_says_gone() {
+    let world = World::with_running(0, json!({})).await;
+    let first = world.make("first", json!({ "spec": whole_node() }));
+    world.until(|world| world.phase("first") == "Running").await;
+    world.cloud.fail(Some(Error::new(ErrorKind::Unavailable, "the cloud is away")));
+    world.api.remove(&path("first"));
+    world.make("second", json!({ "spec": whole_node() }));
+    world.until(|world| world.status("second", "reason") != "").await;
+    assert_eq!(world.status("second", "reason"), "ProviderFailed", "it is admitted");
+    assert!(world.cloud.has(&first));
+    world.cloud.fail(None);
+    world.until(|world| world.phase("second") == "Running").await;
+    world.until(|world| !world.cloud.has(&first)).await;
 }

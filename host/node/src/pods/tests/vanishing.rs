@@ -87,6 +87,39 @@ async fn fewer_are_lost_one_by_one_and_those_on_their_way_out_do_not_count() {
     assert!(leaving.iter().all(|uid| world.cloud.creates_of(uid) == 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn updates_that_find_no_pod_leave_the_verdict_to_the_listings() {
+    let world = World::with_running(20, json!({})).await;
+    world.cloud.has_cursors();
+    time::sleep(2 * POLL).await;
+    world.cloud.lose(&world.cloud.uids());
+    for number in 0..20 {
+        let name = path(&format!("p{number}"));
+        let mut pod = world.api.get(&name).unwrap();
+        pod["metadata"]["labels"] = json!({ "tier": "front" });
+        world.api.put(&name, pod);
+    }
+    world.until(|world| world.node.vanished().is_some()).await;
+    time::sleep(PATIENCE - 4 * POLL).await;
+    assert_eq!(world.cloud.creates(), 20);
+    assert!(all_run(&world, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_is_not_believed_of_a_pod_that_has_vanished_with_others() {
+    let world = World::with_running(20, json!({})).await;
+    let uid = uid(&world, 0);
+    world.cloud.lose(&world.cloud.uids());
+    world.until(|world| world.node.vanished().is_some()).await;
+    world.delete("p0");
+    world.until(|world| !world.cloud.deletes_of(&uid).is_empty()).await;
+    time::sleep(Duration::from_secs(60)).await;
+    assert!(world.api.get(&path("p0")).is_some(), "it may still run");
+    world.cloud.find_again();
+    world.until(|world| world.api.get(&path("p0")).is_none()).await;
+    assert!(!world.cloud.has(&uid));
+}
+
 fn uid(world: &World, number: usize) -> String {
     world.api.get(&path(&format!("p{number}"))).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned()
 }

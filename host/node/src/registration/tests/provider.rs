@@ -28,6 +28,7 @@ async fn a_provider_that_cannot_work_as_configured_ends_the_start() {
 async fn a_provider_out_of_reach_shows_at_once_and_makes_the_node_not_ready_later() {
     let api = FakeApi::default();
     let mut running = Running::registered(&api, settings()).await;
+    let recoveries = running.handle.recoveries();
     running.answer(Err(unavailable()));
     let failed = Instant::now();
     until(|| running.condition("ProviderReachable") == "False Unavailable").await;
@@ -37,8 +38,10 @@ async fn a_provider_out_of_reach_shows_at_once_and_makes_the_node_not_ready_late
     running.published(|facts| facts.as_ref().is_some_and(|facts| !facts.ready)).await;
     assert!((300..=311).contains(&failed.elapsed().as_secs()), "{:?}", failed.elapsed());
     assert_eq!(running.condition("Ready"), "False ProviderUnreachable");
+    assert!(!recoveries.has_changed().unwrap());
     running.answer(Ok(description()));
     running.published(|facts| facts.as_ref().is_some_and(|facts| facts.ready)).await;
+    assert!(recoveries.has_changed().unwrap(), "whoever waits for the provider is told");
     assert_eq!(running.condition("ProviderReachable"), "True ProviderAnswers");
     until(|| running.event("ProviderUnreachable").is_some()).await;
 }
