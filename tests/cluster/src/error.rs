@@ -32,32 +32,31 @@ pub enum Error {
         missing: String,
     },
 
-    /// There is neither a cached build nor a Go toolchain nor `KUBEBUILDER_ASSETS`.
-    #[error(
-        "Kubernetes {kubernetes} must be built once and there is no Go: install Go {go} or later, or set \
-         KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl"
-    )]
+    /// There is neither a cached build nor a Go toolchain.
+    #[error("{what} must be built once and there is no Go: install Go {go} or later{instead}")]
     NoGo {
-        /// The Kubernetes version that the module asks for.
-        kubernetes: String,
+        /// What is to be built, with its version.
+        what: String,
         /// The least Go version that the module accepts.
         go: String,
+        /// What else can be done, with a comma before it; or nothing.
+        instead: String,
     },
 
-    /// `go.mod` of the control plane does not name the versions it is expected to.
+    /// A `go.mod` does not name the versions it is expected to.
     #[error("{} names no {what}", path.display())]
     GoMod {
         /// The file.
         path: PathBuf,
         /// The line that is missing.
-        what: &'static str,
+        what: String,
     },
 
     /// `go build` failed.
-    #[error("go build of Kubernetes {kubernetes} failed ({status}); the whole output is in {}:\n{tail}", log.display())]
+    #[error("go build of {what} failed ({status}); the whole output is in {}:\n{tail}", log.display())]
     Build {
-        /// The Kubernetes version.
-        kubernetes: String,
+        /// What was to be built, with its version.
+        what: String,
         /// How go ended.
         status: ExitStatus,
         /// Where its output is.

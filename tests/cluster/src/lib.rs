@@ -7,7 +7,7 @@
 //!                                        └─ stdin ─▶ reaper ── SIGKILL ┘
 //! ```
 //!
-//! [`Binaries`] finds the five programs or builds them from the Go module in `control-plane/`. [`Cluster::start`] claims a
+//! [`Binaries`] finds the five programs or builds them, as [`GoTools`], from the Go module in `control-plane/`. [`Cluster::start`] claims a
 //! folder for all state, makes a certificate authority there, starts the programs on free ports and returns when the API
 //! server answers and the namespace `default` is usable. A reaper process outlives whoever started the cluster by a
 //! moment: it holds one end of a pipe, and when the other end closes, for whatever reason, it ends the components and
@@ -18,6 +18,7 @@ mod cluster;
 mod component;
 mod directory;
 mod error;
+mod go_tools;
 mod pki;
 mod ports;
 mod probe;
@@ -28,4 +29,5 @@ pub use binaries::{Binaries, Program};
 pub use cluster::{Cluster, Options};
 pub use directory::{Holder, holder};
 pub use error::Error;
+pub use go_tools::GoTools;
 pub use progress::during;
