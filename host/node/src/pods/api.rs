@@ -2,21 +2,26 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::{
+    api::core::v1::{Node, Pod},
+    serde::de::IgnoredAny,
+};
 use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, Request},
 };
 use serde_json::Value;
 use tokio::{sync::Semaphore, time};
 use vk_provider::PodId;
 
+use super::received::Received;
 use crate::metrics::Metrics;
 
 /// How long a call may take, with the client's own repetitions.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Writes at one time: the API server works through them no faster for having more of them in hand.
-const WRITES: usize = 64;
+/// Writes at one time. Each takes a connection, and the API server works through them no faster for having more of them
+/// in hand.
+const WRITES: usize = 32;
 /// Objects in a page of a listing.
 const PAGE: u32 = 500;
 
@@ -61,7 +66,7 @@ impl PodApi {
     }
 
     /// What lists and watches go to.
-    pub(crate) fn scope(&self) -> Api<Pod> {
+    pub(crate) fn scope(&self) -> Api<Received> {
         match &self.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
@@ -101,16 +106,19 @@ impl PodApi {
 
     /// Applies a strategic-merge patch that carries the pod's uid to its status.
     pub(crate) async fn patch_status(&self, pod: &PodId, patch: &Value) -> Result<Pod, WriteError> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
-        self.write(api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(patch))).await
+        let api: Api<Received> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let patched = self.write(api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(patch))).await;
+        patched.map(|Received(pod)| pod)
     }
 
     /// Removes the pod's object: what it stood for is gone.
     pub(crate) async fn delete(&self, pod: &PodId) -> Result<(), WriteError> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
         let preconditions = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }.grace_period(0);
-        self.write(api.delete(&pod.name, &params)).await.map(drop)
+        let request = Request::new(Pod::url_path(&(), Some(&pod.namespace))).delete(&pod.name, &params);
+        // The answer is the pod as it was, which nobody asks for.
+        let call = async { self.client.request(request.map_err(kube::Error::BuildRequest)?).await };
+        self.write(call).await.map(|IgnoredAny| ())
     }
 
     async fn write<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {

@@ -22,6 +22,7 @@ mod inbox;
 mod object;
 mod orphans;
 mod poll;
+mod received;
 mod task;
 mod vanishing;
 
@@ -55,6 +56,7 @@ pub(crate) use poll::Nudge;
 pub(crate) use task::Shared;
 
 use poll::Batch;
+use received::Received;
 use task::Task;
 use vanishing::{Due, Vanished, Vanishing};
 
@@ -137,7 +139,7 @@ struct Controller {
 impl Controller {
     async fn run(
         mut self,
-        pods: impl Stream<Item = watcher::Result<watcher::Event<Pod>>>,
+        pods: impl Stream<Item = watcher::Result<watcher::Event<Received>>>,
         mut batches: mpsc::Receiver<Batch>,
         mut orphans: mpsc::Receiver<PodId>,
     ) {
@@ -167,10 +169,10 @@ impl Controller {
         }
     }
 
-    fn watched(&mut self, event: watcher::Event<Pod>) {
+    fn watched(&mut self, event: watcher::Event<Received>) {
         match event {
             watcher::Event::Init => self.relist = Some(HashSet::new()),
-            watcher::Event::InitApply(pod) => {
+            watcher::Event::InitApply(Received(pod)) => {
                 if let (Some(named), Some(uid)) = (&mut self.relist, &pod.metadata.uid) {
                     named.insert(uid.clone());
                 }
@@ -186,8 +188,8 @@ impl Controller {
                 self.settle(|gate| gate.watched = true);
                 self.publish_strangers();
             }
-            watcher::Event::Apply(pod) => self.apply(pod),
-            watcher::Event::Delete(pod) => {
+            watcher::Event::Apply(Received(pod)) => self.apply(pod),
+            watcher::Event::Delete(Received(pod)) => {
                 if let Some(pod) = pod.metadata.uid.as_ref().and_then(|uid| self.pods.get(uid)) {
                     pod.inbox.send_modify(|inbox| inbox.deleted = true);
                 }
@@ -195,14 +197,13 @@ impl Controller {
         }
     }
 
-    fn apply(&mut self, mut pod: Pod) {
+    fn apply(&mut self, pod: Pod) {
         if object::is_mirror(&pod) {
             return;
         }
-        // Nobody reads them, and they are as large as the rest.
-        pod.metadata.managed_fields = None;
         let Some(id) = object::pod_id(&pod) else { return };
-        let pod = Arc::new(pod);
+        // A list that was read has room for more than is in it, for as long as the pod lives. A copy has not.
+        let pod = Arc::new(pod.clone());
         if let Some(known) = self.pods.get(&id.uid) {
             known.inbox.send_modify(|inbox| inbox.pod = Some(pod));
         } else {
@@ -333,7 +334,9 @@ impl Controller {
         let (sender, receiver) = watch::channel(inbox);
         let stop = self.stop.clone();
         let holding = Arc::new(Holding::default());
+        // Boxed, so that its way from here to where it runs does not leave room for copies behind.
         let task = Task::new(self.shared.clone(), id, receiver, self.gate.subscribe(), holding.clone(), stop.clone());
+        let task = Box::new(task);
         let handle = self.tasks.spawn(async move {
             if delay.is_zero() || stop.run_until_cancelled(time::sleep(delay)).await.is_some() {
                 task.run().await;

@@ -240,6 +240,8 @@ impl<'a> Fields<'a> {
                 containers.push(Fields { at, object, problems: self.problems }.container(label));
             }
         }
+        // It is kept for as long as the pod lives.
+        containers.shrink_to_fit();
         Some(containers)
     }
 

@@ -206,7 +206,7 @@ impl Task {
     }
 
     /// Lives the pod's life. Ends when nothing of the pod is left, or between two steps once the node stops.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let stop = self.stop.clone();
         let mut due = true;
         let mut until = None;

@@ -78,9 +78,8 @@ impl Task {
         true
     }
 
-    pub(super) fn wrote(&mut self, mut pod: Pod) {
+    pub(super) fn wrote(&mut self, pod: Pod) {
         self.write_backoff.reset();
-        pod.metadata.managed_fields = None;
         // Others may have written in between. A write that changes nothing keeps the version, and ends it here.
         self.unstepped |= self.take(&Arc::new(pod));
     }

@@ -136,7 +136,7 @@ async fn a_forced_deletion_frees_the_place_before_the_provider_says_gone() {
     world.cloud.fail(Some(Error::new(ErrorKind::Unavailable, "the cloud is away")));
     world.api.remove(&path("first"));
     world.make("second", json!({ "spec": whole_node() }));
-    world.until(|world| world.status("second", "reason") != "").await;
+    world.until(|world| !world.status("second", "reason").is_empty()).await;
     assert_eq!(world.status("second", "reason"), "ProviderFailed", "it is admitted");
     assert!(world.cloud.has(&first));
     world.cloud.fail(None);
