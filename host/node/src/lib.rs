@@ -80,8 +80,10 @@ pub struct Config {
 /// The connections to the API server.
 #[derive(Clone)]
 pub struct Clients {
-    /// For everything but the lease.
+    /// For pods, the node and events.
     pub main: Client,
+    /// For what pods refer to: a watch for each object.
+    pub references: Client,
     /// For the lease alone, without repetitions of its own, so that a renewal neither hangs nor waits behind others.
     pub lease: Client,
 }
@@ -232,7 +234,7 @@ impl Acting {
         let _readiness = AbortOnDropHandle::new(tokio::spawn(show_readiness(self.facts.clone(), self.metrics.clone())));
         let mut registration = AbortOnDropHandle::new(tokio::spawn(self.registration.run(node_stop.clone())));
         let references = References::new(
-            self.clients.main.clone(),
+            self.clients.references,
             self.config.namespace.clone(),
             self.facts.clone(),
             self.metrics.clone(),

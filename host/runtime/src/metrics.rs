@@ -12,6 +12,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use vk_provider::{ErrorKind, Fault};
+
 use crate::function::Function;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -96,7 +98,9 @@ impl Metrics {
     fn begin_at_zero(&self) {
         for function in Function::ALL {
             let function = ("function", function.as_str());
-            drop(self.calls.get_or_create(&[function, ("outcome", "ok")]));
+            for outcome in outcomes() {
+                drop(self.calls.get_or_create(&[function, ("outcome", outcome)]));
+            }
             drop(self.seconds.get_or_create(&[function]));
         }
         for state in [State::Idle, State::Busy] {
@@ -136,6 +140,24 @@ impl Metrics {
     pub(crate) fn replacement(&self, outcome: &'static str) {
         self.replacements.get_or_create(&[("outcome", outcome)]).inc();
     }
+}
+
+/// How calls can end.
+fn outcomes() -> impl Iterator<Item = &'static str> {
+    let errors = [
+        ErrorKind::Invalid,
+        ErrorKind::Unsupported,
+        ErrorKind::NotFound,
+        ErrorKind::Conflict,
+        ErrorKind::Unauthenticated,
+        ErrorKind::PermissionDenied,
+        ErrorKind::Exhausted,
+        ErrorKind::Unavailable,
+        ErrorKind::Internal,
+    ];
+    let faults = [Fault::Trap, Fault::Memory, Fault::Cpu, Fault::Timeout, Fault::Answer];
+    let failed = errors.into_iter().map(ErrorKind::as_str).chain(faults.into_iter().map(Fault::as_str));
+    ["ok", "cancelled"].into_iter().chain(failed)
 }
 
 /// Counts one call that waits, for as long as this exists.

@@ -1,7 +1,7 @@
 //! How the API server is reached.
 //!
-//! Two clients: one whose requests and watches share connections, and one for the lease, which has its own, so that
-//! nothing else holds up a renewal.
+//! Three clients: one for pods and the node, with a connection for each request that is under way; one for what pods refer
+//! to, whose many watches share connections; and one for the lease, so that nothing else holds up a renewal.
 
 mod metrics;
 mod pool;
@@ -98,9 +98,12 @@ impl Cluster {
         lease.read_timeout = Some(LEASE_TIMEOUT);
         lease.reset_reader_on_write = true;
         let unusable = "cannot use the cluster's credentials";
-        let main = shared::client(&self.config, metrics).context(unusable)?;
-        let lease = ClientBuilder::try_from(lease).context(unusable)?.with_layer(metrics).build();
-        Ok(Clients { main, lease })
+        let own = |config| anyhow::Ok(ClientBuilder::try_from(config).context(unusable)?.with_layer(metrics).build());
+        Ok(Clients {
+            main: own(self.config.clone())?,
+            references: shared::client(&self.config, metrics).context(unusable)?,
+            lease: own(lease)?,
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use tracing_subscriber::{
 
 use crate::flags::{LogFlags, LogFormat};
 
-/// What is said only to those who name it. The client logs each failed request as an error, also those that are tried again;
+/// What is said only to those who name it. The client logs each failed request as an error, also if it is tried again;
 /// whoever asked logs what matters. The compiler writes gigabytes about a component. The watcher of files tells each change
 /// in a folder, without end if the log is in it.
 const QUIET: &str = "kube_client::client::builder=off,notify=info,cranelift_codegen=info,cranelift_frontend=info,\

@@ -1,4 +1,4 @@
-//! What is asked of the API server, counted where it leaves the process: each attempt of each request, with its outcome.
+//! What is asked of the API server, counted by outcome.
 
 use std::{
     fmt::{self, Write as _},
@@ -39,6 +39,19 @@ const RESOURCES: [&str; 15] = [
     "version",
 ];
 
+/// What the host's writes are answered with, and what tells that the API server cannot be used.
+const USUAL_CODES: [Option<StatusCode>; 9] = [
+    Some(StatusCode::OK),
+    Some(StatusCode::UNAUTHORIZED),
+    Some(StatusCode::FORBIDDEN),
+    Some(StatusCode::TOO_MANY_REQUESTS),
+    Some(StatusCode::INTERNAL_SERVER_ERROR),
+    Some(StatusCode::BAD_GATEWAY),
+    Some(StatusCode::SERVICE_UNAVAILABLE),
+    Some(StatusCode::GATEWAY_TIMEOUT),
+    None,
+];
+
 /// Verb and resource.
 type Kind = [(&'static str, &'static str); 2];
 
@@ -77,7 +90,7 @@ impl Metrics {
             seconds: Family::new_with_constructor(latency),
             connections: Gauge::default(),
         };
-        registry.register("vk_api_requests", "Requests to the API server, each attempt", metrics.requests.clone());
+        registry.register("vk_api_requests", "Requests to the API server", metrics.requests.clone());
         registry.register_with_unit(
             "vk_api_request_duration",
             "Time from a request to the beginning of the API server's answer",
@@ -86,13 +99,14 @@ impl Metrics {
         );
         registry.register(
             "vk_api_connections",
-            "Open HTTP/2 connections to the API server",
+            "HTTP/2 connections to the API server that take new requests",
             metrics.connections.clone(),
         );
         // A series that is not there until something happens is one that no alert can be based on.
         for (verb, resource) in [("patch", "pods/status"), ("delete", "pods"), ("update", "leases")] {
-            let outcome = Outcome { verb, resource, code: Code(Some(StatusCode::OK)) };
-            drop(metrics.requests.get_or_create(&outcome));
+            for code in USUAL_CODES {
+                drop(metrics.requests.get_or_create(&Outcome { verb, resource, code: Code(code) }));
+            }
             drop(metrics.seconds.get_or_create(&[("verb", verb), ("resource", resource)]));
         }
         metrics

@@ -10,6 +10,9 @@
 //! waits until another one ends, which for a watch is minutes. So requests are counted until their answers have been
 //! read or dropped, and no connection is given more than its server allows. Connections that carry nothing for a while
 //! are closed, and pings find those whose other end is gone, so that no watch hangs on one.
+//!
+//! A server that is about to leave tells so on each connection: what is underway there goes on, and what was not sent any
+//! more goes over another one.
 
 #[cfg(test)]
 mod tests;
@@ -43,7 +46,7 @@ use hyper_util::{
 };
 use kube::client::Body;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tower::{BoxError, Service, ServiceExt as _, util::BoxCloneSyncService};
 
 /// How long a connection may carry nothing before it is closed; at most twice as long.
@@ -56,8 +59,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const MOST: usize = 250;
 /// How often a new connection is looked at, until the server has said how many requests it admits.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// How often a request that could not be sent, because its connection had just been closed, is given to another one.
+/// How many new connections a request is given to that close before it has been sent.
 const ATTEMPTS: usize = 3;
+/// How long HTTP/1.1 serves before HTTP/2 is tried again: one connection without it may be that of a proxy, or of one
+/// server of several, which will not stay.
+const HTTP1_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// No connection could be made. One attempt may be made for many requests, each of which is told.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -99,13 +105,15 @@ struct State {
     /// Older ones first: they are filled up before younger ones are used, so that those can end.
     connections: Vec<Arc<Connection>>,
     opening: Option<Opening>,
-    http1_only: bool,
+    /// Until when new connections are made for HTTP/1.1, since one was made on which HTTP/2 was not negotiated.
+    http1_until: Option<Instant>,
 }
 
 type Opening = Shared<BoxFuture<'static, Result<(), ConnectError>>>;
 
 struct Connection {
     sender: SendRequest<Body>,
+    opened: Instant,
     /// How many requests the server admits at one time.
     limit: AtomicUsize,
     in_flight: AtomicUsize,
@@ -145,12 +153,31 @@ enum Way {
 impl State {
     /// A way that is there already. Only under the lock are places taken, so none is taken twice.
     fn way(&mut self) -> Option<Way> {
-        if self.http1_only {
-            return Some(Way::Http1);
-        }
         self.connections.retain(|connection| !connection.sender.is_closed());
-        let connection = self.connections.iter().find(|connection| connection.has_room())?;
-        Some(Way::Http2(Slot::take(connection)))
+        if let Some(connection) = self.connections.iter().find(|connection| connection.has_room()) {
+            return Some(Way::Http2(Slot::take(connection)));
+        }
+        self.http1_until.filter(|until| Instant::now() < *until).map(|_| Way::Http1)
+    }
+
+    /// Gives no more requests to a connection. It closes when the last handle to it is gone.
+    fn leave(&mut self, connection: &Arc<Connection>) {
+        self.connections.retain(|other| !Arc::ptr_eq(other, connection));
+    }
+
+    fn opened(&mut self, connection: Option<Arc<Connection>>) {
+        if let Some(connection) = connection {
+            self.connections.push(connection);
+            if self.http1_until.take().is_some() {
+                tracing::info!("the API server speaks HTTP/2 again");
+            }
+        } else if self.http1_until.replace(Instant::now() + HTTP1_FOR).is_none() {
+            tracing::warn!(
+                "the API server, or a proxy before it, does not speak HTTP/2: each watch takes a connection of its own; \
+                 HTTP/2 is tried again every {} minutes",
+                HTTP1_FOR.as_secs() / 60
+            );
+        }
     }
 }
 
@@ -186,6 +213,7 @@ where
     }
 
     async fn send(self, mut request: Request<Body>) -> Result<Response<PooledBody>, BoxError> {
+        let began = Instant::now();
         let mut attempts = 0;
         loop {
             let slot = match self.way().await? {
@@ -195,14 +223,18 @@ where
                     return Ok(response.map(|body| PooledBody { body, slot: None }));
                 }
             };
-            attempts += 1;
             match slot.0.sender.clone().try_send_request(request).await {
                 Ok(response) => return Ok(response.map(|body| PooledBody { body, slot: Some(slot) })),
-                Err(mut error) => match error.take_message() {
-                    // Nothing of it has been sent.
-                    Some(unsent) if attempts < ATTEMPTS => request = unsent,
-                    _ => return Err(error.into_error().into()),
-                },
+                Err(mut error) => {
+                    let Some(unsent) = error.take_message() else { return Err(error.into_error().into()) };
+                    self.0.state().leave(&slot.0);
+                    // Any number of older ones may be ending. Each is tried but once.
+                    attempts += usize::from(slot.0.opened >= began);
+                    if attempts == ATTEMPTS {
+                        return Err(error.into_error().into());
+                    }
+                    request = unsent;
+                }
             }
         }
     }
@@ -221,7 +253,10 @@ where
                     _ => state.opening.insert(self.open()).clone(),
                 }
             };
-            opening.await?;
+            if let Err(error) = opening.await {
+                // A place may have become free meanwhile.
+                return self.0.state().way().ok_or(error);
+            }
         }
     }
 
@@ -232,11 +267,7 @@ where
             let opened = inner.connect().await;
             let mut state = inner.state();
             state.opening = None;
-            match opened? {
-                Some(connection) => state.connections.push(connection),
-                None => state.http1_only = true,
-            }
-            Ok(())
+            opened.map(|connection| state.opened(connection))
         });
         let told = async { opened.await.unwrap_or_else(|error| Err(ConnectError::new(&error.into()))) };
         told.boxed().shared()
@@ -275,11 +306,11 @@ where
             None => connect.await,
         };
         let Some((sender, driver, limit)) = connected.map_err(|error| ConnectError::new(&error))? else {
-            tracing::debug!("the API server does not speak HTTP/2: each request takes a connection of its own");
             return Ok(None);
         };
         let connection = Arc::new(Connection {
             sender,
+            opened: Instant::now(),
             limit: AtomicUsize::new(limit),
             in_flight: AtomicUsize::new(0),
             used: AtomicBool::new(true),
@@ -353,8 +384,7 @@ async fn drive<C, T>(
                 let (Some(connection), Some(pool)) = (connection.upgrade(), pool.upgrade()) else { continue };
                 let mut state = pool.state();
                 if connection.in_flight.load(Ordering::Relaxed) == 0 && !connection.used.swap(false, Ordering::Relaxed) {
-                    // It closes when the last handle to it is gone.
-                    state.connections.retain(|other| !Arc::ptr_eq(other, &connection));
+                    state.leave(&connection);
                 }
             }
         }

@@ -5,6 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Uri};
 use hyper::rt::{Read, Write};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{
         self,
@@ -61,7 +62,11 @@ where
             None => builder,
         }
     };
-    let http1 = https().enable_http1().wrap_connector(connector.clone());
+    let mut http1 = TimeoutConnector::new(https().enable_http1().wrap_connector(connector.clone()));
+    http1.set_connect_timeout(config.connect_timeout);
+    http1.set_read_timeout(config.read_timeout);
+    http1.set_write_timeout(config.write_timeout);
+    http1.set_reset_reader_on_write(config.reset_reader_on_write);
     let http1 = legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(http1);
     let negotiated = https().enable_all_versions().wrap_connector(connector);
     let pool =

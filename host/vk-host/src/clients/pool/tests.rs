@@ -26,7 +26,7 @@ use super::*;
 struct Server(Arc<Shared>);
 
 struct Shared {
-    http2: bool,
+    http2: AtomicBool,
     limit: u32,
     connects: AtomicU32,
     open: watch::Sender<u32>,
@@ -46,6 +46,7 @@ enum Mood {
 impl Server {
     fn new(http2: bool, limit: u32) -> Self {
         let (open, mood) = (watch::Sender::new(0), watch::Sender::new(Mood::Serves));
+        let http2 = AtomicBool::new(http2);
         Self(Arc::new(Shared { http2, limit, connects: AtomicU32::new(0), open, mood }))
     }
 
@@ -67,12 +68,12 @@ impl Server {
         self.0.mood.send_replace(mood);
     }
 
-    async fn serve(self, pipe: DuplexStream) {
+    async fn serve(self, pipe: DuplexStream, http2: bool) {
         self.0.open.send_modify(|open| *open += 1);
         let mut mood = self.0.mood.subscribe();
         let io = TokioIo::new(pipe);
         let until = async |wanted| drop(mood.clone().wait_for(|mood| *mood == wanted).await);
-        if self.0.http2 {
+        if http2 {
             let mut builder = server::conn::http2::Builder::new(TokioExecutor::new());
             let mut serving =
                 pin!(builder.max_concurrent_streams(self.0.limit).serve_connection(io, service_fn(answer)));
@@ -118,8 +119,8 @@ impl Service<Uri> for Server {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let (near, far) = duplex(64 * 1024);
-            let http2 = server.0.http2;
-            tokio::spawn(server.serve(far));
+            let http2 = server.0.http2.load(Ordering::Relaxed);
+            tokio::spawn(server.serve(far, http2));
             Ok(TokioIo::new(Pipe { stream: near, http2 }))
         }
         .boxed()
@@ -252,6 +253,38 @@ async fn a_server_that_leaves_ends_no_watch_and_gets_no_new_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn any_number_of_connections_may_leave_before_a_request() {
+    let server = Server::new(true, 2);
+    let pool = server.pool();
+    let watches = watches(&pool, 10).await;
+    assert_eq!(server.connects(), 5);
+    // Each connection has a place.
+    let watches: Vec<_> = watches.into_iter().step_by(2).collect();
+    server.becomes(Mood::Leaves);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.becomes(Mood::Serves);
+    let answer = ask(&pool, "/").await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(answer.to_bytes(), "{}");
+    assert_eq!((server.connects(), pool.0.state().connections.len()), (6, 1));
+    for mut watch in watches {
+        while let Some(ended) = watch.body_mut().frame().now_or_never() {
+            assert!(ended.is_some_and(|frame| frame.is_ok()), "a watch has ended");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_became_free_serves_when_no_connection_can_be_made() {
+    let server = Server::new(true, 1);
+    let pool = server.pool();
+    let watch = ask(&pool, "/watch").await.unwrap();
+    server.becomes(Mood::Refuses);
+    let (asked, ()) = tokio::join!(ask(&pool, "/"), async { drop(watch) });
+    asked.unwrap();
+    assert_eq!(server.connects(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_that_wait_are_told_when_no_connection_can_be_made_and_the_next_tries_anew() {
     let server = Server::new(true, 10);
     let pool = server.pool();
@@ -284,4 +317,18 @@ async fn a_server_without_http2_is_served_by_http1() {
     assert_eq!(answer.to_bytes(), "{}");
     assert!(server.open() >= 21, "each takes one of its own: {}", server.open());
     drop(watches);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_is_tried_again_after_some_minutes() {
+    let server = Server::new(false, 10);
+    let pool = server.pool();
+    ask(&pool, "/").await.unwrap();
+    server.0.http2.store(true, Ordering::Relaxed);
+    tokio::time::sleep(HTTP1_FOR / 2).await;
+    ask(&pool, "/").await.unwrap();
+    assert_eq!(pool.0.open.get(), 0);
+    tokio::time::sleep(HTTP1_FOR).await;
+    ask(&pool, "/").await.unwrap();
+    assert_eq!(pool.0.open.get(), 1);
 }
