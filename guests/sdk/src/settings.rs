@@ -10,7 +10,8 @@ use crate::{Error, Result, Startup};
 /// # Errors
 ///
 /// [`invalid`](Error::invalid) with one line that names the key and what was expected there, but not what is there: it may
-/// be a password, and the line goes into the log.
+/// be a password, and the line goes into the log. What a type of the provider's says itself, with serde's `custom`, is
+/// passed on as it is: let it not repeat the value.
 pub fn settings<T: DeserializeOwned>(startup: &Startup) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_str(&startup.settings);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -27,8 +28,15 @@ pub fn settings<T: DeserializeOwned>(startup: &Startup) -> Result<T> {
     })
 }
 
-/// What serde says of a value of the wrong type, without the value.
+/// What serde says of a value of the wrong type, or of none of the variants, without the value.
 fn without_value(problem: &str) -> String {
+    if let Some(rest) = problem.strip_prefix("unknown variant `") {
+        // The last one: the value may hold these words too.
+        return match rest.rsplit_once("`, expected ") {
+            Some((_, expected)) => format!("unknown variant, expected {expected}"),
+            None => "unknown variant".to_owned(),
+        };
+    }
     let quoted = || {
         let (kind, rest) = problem.split_once(": ").filter(|(kind, _)| kind.starts_with("invalid "))?;
         let (unexpected, expected) = rest.rsplit_once(", expected ")?;
@@ -54,8 +62,17 @@ mod tests {
     #[derive(Debug, Default, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Quota {
-        #[serde(rename = "cpu")]
+        #[serde(default, rename = "cpu")]
         _cpu: u32,
+        #[serde(default, rename = "unit")]
+        _unit: Option<Unit>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Unit {
+        Cores,
+        Shares,
     }
 
     fn problem(json: &str) -> String {
@@ -83,6 +100,10 @@ mod tests {
             (
                 r#"{"resource-group":"a","quota":{"cpu":-7}}"#,
                 "setting `quota.cpu`: invalid value: integer, expected u32",
+            ),
+            (
+                r#"{"resource-group":"a","quota":{"unit":"hunter2`, expected `3"}}"#,
+                "setting `quota.unit`: unknown variant, expected `cores` or `shares`",
             ),
             ("{}", "settings: missing field `resource-group`"),
         ] {
