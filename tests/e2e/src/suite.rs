@@ -30,9 +30,6 @@ use crate::{Bench, Env, programs::Programs};
 /// Tests at a time where the command line does not say: they wait more than they compute, but the control plane that
 /// they share does not.
 const THREADS: usize = 4;
-/// No test takes longer, unless it says so.
-const LONGEST_TEST: Duration = Duration::from_secs(150);
-
 /// A test on the cluster.
 pub type EnvTest = for<'a> fn(&'a mut Env) -> LocalBoxFuture<'a, Result<()>>;
 /// A test without one.
@@ -67,6 +64,9 @@ struct Shared {
 }
 
 impl Suite {
+    /// No test takes longer, unless it is [allowed](Self::allow) to.
+    pub const LONGEST_TEST: Duration = Duration::from_secs(150);
+
     /// An empty suite.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Suite {
             quiet: RwLock::new(()),
             number: AtomicU32::new(1),
         };
-        Ok(Self { shared: Arc::new(shared), trials: Vec::new(), longest: LONGEST_TEST })
+        Ok(Self { shared: Arc::new(shared), trials: Vec::new(), longest: Self::LONGEST_TEST })
     }
 
     /// Adds a test that needs no cluster.
@@ -155,7 +155,8 @@ impl Shared {
 
     async fn run_on_bench(&self, test: BenchTest) -> Result<()> {
         let bench = self.bench().await?;
-        time::timeout(LONGEST_TEST, test(&bench)).await.map_err(|_| too_long(LONGEST_TEST))?
+        let longest = Suite::LONGEST_TEST;
+        time::timeout(longest, test(&bench)).await.map_err(|_| too_long(longest))?
     }
 
     async fn run_on_cluster(&self, test: EnvTest, longest: Duration) -> Result<()> {

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use futures::{StreamExt as _, pin_mut};
 use kube::{
     Api, Resource, ResourceExt as _,
     runtime::{WatchStreamExt as _, watcher},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time;
+use tokio::{sync::Notify, time};
 
 /// How long is waited for what should take no longer than a few seconds on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -84,11 +84,12 @@ where
     bail!("waited {within:?} for {what}{trouble}; last seen: {}", show(&seen));
 }
 
-/// Watches objects while `work` goes on. The first of them that is not as it must be, or goes, ends both.
+/// Watches objects while `work` goes on, which begins when all that there are have been seen. The first of them that is not
+/// as it must be, or goes, ends both.
 ///
 /// # Errors
 ///
-/// If one is not; the error says which, `what` it must be, and how it is. And if `work` fails.
+/// If one is not; the error says which, `what` it must be, and how it is. If there is none to watch. And if `work` fails.
 pub async fn throughout<K, T>(
     api: Api<K>,
     selection: watcher::Config,
@@ -101,6 +102,7 @@ where
 {
     let events = watcher(api, selection).default_backoff();
     pin_mut!(events);
+    let listed_all = Notify::new();
     let watching = async {
         let mut seen = BTreeSet::new();
         let mut listed = BTreeSet::new();
@@ -118,6 +120,10 @@ where
                     if let Some(name) = seen.difference(&listed).next() {
                         return anyhow!("{name} is gone, which was to be {what}");
                     }
+                    if seen.is_empty() {
+                        return anyhow!("there is nothing that could be {what}");
+                    }
+                    listed_all.notify_one();
                 }
                 Ok(watcher::Event::Delete(object)) => {
                     return anyhow!("{} is gone, which was to be {what}", object.name_any());
@@ -128,8 +134,13 @@ where
         }
         anyhow!("the watch ended")
     };
+    let working = async {
+        let begun = time::timeout(PATIENCE, listed_all.notified()).await;
+        begun.with_context(|| format!("waited {PATIENCE:?} for a list of what is to be {what}"))?;
+        work.await
+    };
     tokio::select! {
-        done = work => done,
+        done = working => done,
         broken = watching => Err(broken),
     }
 }

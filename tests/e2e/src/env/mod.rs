@@ -14,8 +14,10 @@ use tokio::sync::mpsc;
 use vk_backend::Backend;
 use vk_cluster::Cluster;
 
-use crate::{Bench, PATIENCE, Setup, VkHost, suite::Control, until};
+use crate::{Bench, Setup, VkHost, suite::Control, until};
 
+/// How long the controller manager may take to equip a namespace: after an outage of the API server it comes back late.
+const EQUIPPED_WITHIN: Duration = Duration::from_secs(120);
 /// A stop waits for calls in flight, for at most 20 s.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 /// How long vk-host waits for the lease of another one that does not move.
@@ -80,10 +82,10 @@ impl Env {
         Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await?;
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name);
         let default = watcher::Config::default().fields("metadata.name=default");
-        until(accounts, default, "the ServiceAccount default", PATIENCE, |seen| !seen.is_empty()).await?;
+        until(accounts, default, "the ServiceAccount default", EQUIPPED_WITHIN, |seen| !seen.is_empty()).await?;
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), name);
         let root = watcher::Config::default().fields("metadata.name=kube-root-ca.crt");
-        until(maps, root, "the ConfigMap kube-root-ca.crt", PATIENCE, |seen| !seen.is_empty()).await?;
+        until(maps, root, "the ConfigMap kube-root-ca.crt", EQUIPPED_WITHIN, |seen| !seen.is_empty()).await?;
         Ok(())
     }
 

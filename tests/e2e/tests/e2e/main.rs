@@ -33,7 +33,13 @@ mod workloads;
 
 use std::{process::ExitCode, time::Duration};
 
+use anyhow::Result;
 use vk_e2e::Suite;
+
+/// What those that load the whole control plane may take: each of their waits has a limit of its own.
+const LOAD: Duration = Duration::from_secs(600);
+/// What those may take that last long by their nature.
+const LONG: Duration = Duration::from_secs(330);
 
 macro_rules! tests {
     ($suite:ident . $kind:ident: $($module:ident :: $name:ident,)*) => {
@@ -42,25 +48,30 @@ macro_rules! tests {
 }
 
 fn main() -> ExitCode {
-    let mut suite = match Suite::new() {
-        Ok(suite) => suite,
+    match suite() {
+        Ok(suite) => suite.run(),
         Err(error) => {
             eprintln!("{error:?}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
+    }
+}
+
+fn suite() -> Result<Suite> {
+    let mut suite = Suite::new()?;
+    suite.allow(LOAD);
     tests! { suite.alone_on_cluster:
         burst::a_thousand_bound_pods_become_ready_at_two_hundred_a_second,
         burst::a_backlog_of_a_thousand_bound_pods_is_worked_off_at_two_hundred_a_second,
         outages::thirty_seconds_without_the_api_server_are_caught_up_with,
         watches::a_thousand_pods_with_objects_of_their_own_take_few_sockets,
     }
-    suite.allow(chaos::longest());
+    suite.allow(chaos::longest()?);
     tests! { suite.alone_on_cluster:
         chaos::api_and_backend_agree_whatever_has_happened,
     }
     // The longest come first, so that none is left running alone at the end.
-    suite.allow(Duration::from_secs(330));
+    suite.allow(LONG);
     tests! { suite.on_cluster:
         outages::two_minutes_without_the_backend_lose_nothing,
         crashes::pods_are_ready_again_at_once_after_a_host_stood_still,
@@ -74,6 +85,9 @@ fn main() -> ExitCode {
         backend_faults::a_wait_that_the_backend_asks_for_is_kept,
         backend_faults::listings_from_before_a_creation_end_no_pod,
         backend_faults::listings_that_lag_behind_end_and_double_no_pod,
+    }
+    suite.allow(Suite::LONGEST_TEST);
+    tests! { suite.on_cluster:
         admission::each_refusal_has_the_kubelets_reason_and_wording,
         admission::a_taint_that_ends_pods_keeps_new_ones_out,
         admission::what_runs_stays_when_the_node_offers_less,
@@ -154,5 +168,5 @@ fn main() -> ExitCode {
         command_line::inspect_tells_what_a_component_has_and_lacks,
         command_line::version_and_help_are_on_standard_output,
     }
-    suite.run()
+    Ok(suite)
 }

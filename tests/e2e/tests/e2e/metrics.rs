@@ -88,20 +88,24 @@ pub(crate) async fn what_happens_shows_in_the_metrics_and_readiness_follows_the_
 
 async fn a_stop_shows_while_it_lasts(env: &mut Env) -> Result<()> {
     ensure!(env.probe("readyz").await?.status() == 200, "a registered node is not ready");
-    env.backend.fault(Fault::new(Effect::Slow { milliseconds: 4_000 }).on(Operation::Create).times(1));
+    // The stop waits for this call.
+    let held = env.backend.fault(Fault::new(Effect::Late { milliseconds: None }).on(Operation::Create).times(1));
     env.create(env.pod("late")).await?;
-    shows(env, "vk_node_pod_steps", |steps| steps == 1.0).await?;
-    env.backend_until("the creation to be on its way", |backend| match backend.faults().len() {
-        0 => Ok(()),
-        _ => Err("it has not begun".to_owned()),
+    env.backend_until("the creation to be on its way", |backend| {
+        let begun = backend.faults().iter().any(|armed| armed.number == held && armed.struck == 1);
+        if begun { Ok(()) } else { Err("it has not begun".to_owned()) }
     })
     .await?;
+    shows(env, "vk_node_pod_steps", |steps| steps == 1.0).await?;
     env.vk_host()?.sigterm();
-    eventually("a host that stops to say so", Duration::from_secs(3), async || {
+    eventually("a host that stops to say so", Duration::from_secs(10), async || {
         let answer = env.probe("readyz").await.map_err(|error| error.to_string())?;
         if answer.status() == 503 { Ok(()) } else { Err(answer.status().to_string()) }
     })
     .await?;
     ensure!(env.probe("healthz").await?.status() == 200, "it is alive until it ends");
-    env.vk_host()?.ended(Duration::from_secs(30)).await.map(drop)
+    ensure!(env.backend.clear_fault(held), "nothing was held");
+    let status = env.vk_host()?.ended(Duration::from_secs(30)).await?;
+    ensure!(status.success(), "it ended with {status}");
+    Ok(())
 }

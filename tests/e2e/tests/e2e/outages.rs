@@ -12,7 +12,7 @@ use kube::{api::ListParams, runtime::watcher};
 use serde_json::json;
 use tokio::time::{self, Instant};
 use vk_backend::{Effect, Fault, Operation};
-use vk_e2e::{Env, PATIENCE, Seen, Setup, condition, is_ready, phase, reason, throughout, uid, until};
+use vk_e2e::{Env, Seen, Setup, condition, is_ready, phase, reason, throughout, uid, until};
 
 /// After a lease was renewed last, the controller manager waits 50 s before it sets the node's pods NotReady.
 const LAPSES: Duration = Duration::from_secs(65);
@@ -97,8 +97,10 @@ pub(crate) async fn a_lost_answer_to_a_creation_makes_no_second_pod(env: &mut En
 }
 
 pub(crate) async fn listings_that_forget_pods_for_a_while_end_none(env: &mut Env) -> Result<()> {
+    // Ten would be too many to believe that they are gone; what is proved here is the rule for each one.
+    const PODS: usize = 9;
     env.start(Setup::default()).await?;
-    let uids: Vec<String> = env.running("some", 10).await?.into_keys().collect();
+    let uids: Vec<String> = env.running("some", PODS).await?.into_keys().collect();
     // Two listings that name no pod, and a cursor that is no good any more, so that there will be listings.
     env.backend.fault(Fault::new(Effect::Empty).on(Operation::List).times(2));
     env.backend.fault(Fault::new(Effect::Status { code: 410, retry_after: None }).on(Operation::Changes).times(1));
@@ -108,7 +110,7 @@ pub(crate) async fn listings_that_forget_pods_for_a_while_end_none(env: &mut Env
     })
     .await?;
     // Each pod is still minded, and by the same life.
-    let names: Vec<String> = (0..10).map(|number| format!("some-{number}")).collect();
+    let names: Vec<String> = (0..PODS).map(|number| format!("some-{number}")).collect();
     let annotation = json!({"metadata": {"annotations": {"example.com/seen": "yes"}}});
     try_join_all(names.iter().map(|name| env.patch(name, &annotation))).await?;
     env.backend_until("an update of each pod", |backend| {
@@ -118,7 +120,7 @@ pub(crate) async fn listings_that_forget_pods_for_a_while_end_none(env: &mut Env
         }
     })
     .await?;
-    let now = env.ready("some", 10).await?;
+    let now = env.ready("some", PODS).await?;
     ensure!(now.keys().eq(uids.iter()), "other pods than before");
     for uid in uids {
         let count = env.backend.count(&uid);
@@ -165,11 +167,10 @@ pub(crate) async fn a_host_that_starts_during_an_outage_keeps_node_and_pods_read
     time::sleep_until(killed + LAPSES).await;
 
     env.backend.restart().await?;
-    // Waits double up to a minute, so that the next call may be as far away.
     env.create(env.pod("newcomer")).await?;
     let newcomer = watcher::Config::default().fields("metadata.name=newcomer");
     let ready = |seen: &Seen<_>| seen.values().any(is_ready);
-    until(env.pods(), newcomer, "the newcomer to be Ready", PATIENCE + Duration::from_secs(60), ready).await?;
+    until(env.pods(), newcomer, "the newcomer to be Ready", CAUGHT_UP_WITHIN, ready).await?;
     // None has lost it for a moment: the times of the transitions are the same.
     let since = |node: &Node| condition(node, "Ready").and_then(|ready| ready.last_transition_time.clone());
     ensure!(since(&env.get_node().await?) == since(&node), "the node has lost Ready");

@@ -2,7 +2,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::authentication::v1::TokenReview;
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
 use serde_json::{Value, json};
 use vk_backend::Stored;
 use vk_e2e::{Env, Setup, phase, uid};
@@ -293,6 +296,23 @@ pub(crate) async fn a_bound_token_is_accepted_by_the_api_server_for_this_pod(env
     let authority = seen.file(volume, "ca.crt").context("no ca.crt")?;
     ensure!(authority.starts_with(b"-----BEGIN CERTIFICATE-----"), "ca.crt is no certificate");
     ensure!(!env.log().contains(std::str::from_utf8(token)?), "the token is in the log");
+    Ok(())
+}
+
+/// Makes the note of what the provider was given say that its token is to be renewed since long.
+pub(crate) async fn let_token_come_of_age(env: &Env, name: &str) -> Result<()> {
+    const NOTE: &str = "vk-host.dev/provider";
+    let pod = env.pods().get(name).await?;
+    let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
+    let note = conditions.into_iter().find(|condition| condition.type_ == NOTE).context("the pod has no note")?;
+    let mut fields: Value = serde_json::from_str(&note.message.unwrap_or_default())?;
+    let stamp = fields["stamp"].as_str().context("no stamp")?;
+    let (parts, due) = stamp.rsplit_once('.').context("no time in the stamp")?;
+    ensure!(due.parse::<u64>().is_ok(), "no time in the stamp {stamp}");
+    fields["stamp"] = format!("{parts}.1000000000").into();
+    let condition = json!({"type": NOTE, "status": note.status, "message": fields.to_string()});
+    let patch = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
+    env.pods().patch_status(name, &PatchParams::default(), &patch).await?;
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use serde_json::json;
 use vk_e2e::{Env, PATIENCE, Setup, eventually, is_ready, uid};
 
+use crate::references;
+
 pub(crate) async fn edits_of_mounted_objects_reach_the_provider(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
     env.kubectl(&["create", "configmap", "page", "--from-literal=title=one"]).await?;
@@ -145,16 +147,31 @@ pub(crate) async fn a_provider_that_refuses_all_changes_leaves_the_pod_running(e
     ensure!(message.contains("this cannot be changed"), "{message}");
     ensure!(cpu(&pod).as_deref() == Some("100m"), "the status says that it has {:?}", cpu(&pod));
 
+    let token = json!({"path": "token", "audience": "vault", "expirationSeconds": 3600});
+    let bearer = env
+        .pod("bearer")
+        .asks("reject-update", "unsupported")
+        .mounts("all", json!({"projected": {"sources": [{"serviceAccountToken": token}]}}));
+    env.create(bearer).await?;
+    let bearer = uid(&env.pod_ready("bearer").await?);
+    let token = |env: &Env| Some(env.backend.pod(&bearer)?.file("all", "token")?.to_vec());
+    let given = token(env).context("the backend has no token")?;
+
     env.kill9().await?;
+    references::let_token_come_of_age(env, "bearer").await?;
     env.start_again().await?;
+    // Its renewal is a change too.
+    env.event("bearer", "ProviderUpdateFailed").await?;
     env.create(env.pod("newcomer")).await?;
     env.pod_ready("newcomer").await?;
     let pod = env.pods().get("fixed").await?;
     ensure!(is_ready(&pod) && is_resize_refused(&pod), "it is not as it was: {:?}", pod.status);
     ensure!(cpu(&pod).as_deref() == Some("100m"), "the status says that it has {:?}", cpu(&pod));
-    let containers = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
-    ensure!(containers.iter().all(|container| container.restart_count == 0), "a container was restarted");
-    env.made_once_and_left_alone([fixed.clone()])?;
+    ensure!(never_restarted(&pod), "a container was restarted: {:?}", pod.status);
+    let pod = env.pods().get("bearer").await?;
+    ensure!(is_ready(&pod) && never_restarted(&pod), "it is not as it was: {:?}", pod.status);
+    ensure!(token(env) == Some(given), "the refused token was taken");
+    env.made_once_and_left_alone([fixed.clone(), bearer.clone()])?;
 
     // Taken back, it is no news any more; although the rest is still refused.
     env.kubectl(&["patch", "pod", "fixed", "--subresource=resize", "-p", &resize("100m").to_string()]).await?;
@@ -175,6 +192,11 @@ pub(crate) async fn a_provider_that_refuses_all_changes_leaves_the_pod_running(e
     let count = env.backend.count(&fixed);
     ensure!((count.made, count.creates, count.updates, count.deletes) == (1, 1, 1, 0), "{count:?}");
     Ok(())
+}
+
+fn never_restarted(pod: &Pod) -> bool {
+    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    !containers.is_empty() && containers.iter().all(|container| container.restart_count == 0)
 }
 
 fn pending(pod: &Pod) -> Option<&PodCondition> {

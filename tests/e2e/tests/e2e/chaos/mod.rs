@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A run is a row of acts with a quiet point after each. In every other act the process of vk-host lives on, so that what it
-//! takes of the system can be compared. `VK_CHAOS_SEED` repeats a run's steps (their moments differ), `VK_CHAOS_SECONDS`
-//! sets its length.
+//! takes of the system can be compared. Every kind of disturbance happens in every run. `VK_CHAOS_SEED` repeats a run's steps
+//! (their moments differ), `VK_CHAOS_SECONDS` sets its length.
 
 mod agreement;
 mod plan;
@@ -17,10 +17,7 @@ mod step;
 mod vitals;
 mod world;
 
-use std::{
-    str::FromStr,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
@@ -38,6 +35,8 @@ use self::{
 
 /// How long a run is where nobody says.
 const LENGTH: Duration = Duration::from_secs(60);
+/// How much longer it may be for disturbances that have not happened yet.
+const OVERTIME: Duration = Duration::from_secs(60);
 /// How long there are steps between two quiet points.
 const ACT: Duration = Duration::from_secs(15);
 /// How long all may take to agree once the faults have ended. The longest wait then is that of a call that failed five or
@@ -47,34 +46,50 @@ const AGREE_WITHIN: Duration = Duration::from_secs(90);
 const COMPARE_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a run is.
-fn length() -> Duration {
-    variable("VK_CHAOS_SECONDS").map_or(LENGTH, Duration::from_secs)
+fn length() -> Result<Duration> {
+    Ok(number("VK_CHAOS_SECONDS")?.map_or(LENGTH, Duration::from_secs))
 }
 
 /// How long a run may take, with what comes after the last step.
-pub(crate) fn longest() -> Duration {
-    length() + 3 * AGREE_WITHIN
+///
+/// # Errors
+///
+/// If a variable that says so is not a number.
+pub(crate) fn longest() -> Result<Duration> {
+    Ok(length()? + OVERTIME + 3 * AGREE_WITHIN)
 }
 
-fn variable<T: FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok()?.parse().ok()
+/// A variable of the environment, if it is set.
+fn number(name: &str) -> Result<Option<u64>> {
+    let Some(value) = std::env::var_os(name) else { return Ok(None) };
+    let value = value.to_string_lossy();
+    value.parse().map(Some).with_context(|| format!("{name} must be a whole number, and is {value:?}"))
 }
 
 pub(crate) async fn api_and_backend_agree_whatever_has_happened(env: &mut Env) -> Result<()> {
-    let seed = variable("VK_CHAOS_SEED").unwrap_or_else(rand::random);
+    let seed = number("VK_CHAOS_SEED")?.unwrap_or_else(rand::random);
+    let length = length()?;
     let mut setup = Setup::default();
     if seed % 2 == 1 {
         setup = setup.flag("--namespace").flag(&env.namespace);
     }
+    eprintln!("chaos: {length:?} of seed {seed} (VK_CHAOS_SEED={seed} repeats it)");
     let mut run = Run::start(env, seed, setup).await?;
-    let (ends, mut acts) = (Instant::now() + length(), 0);
-    while Instant::now() < ends {
+    let (ends, mut acts) = (Instant::now() + length, 0);
+    loop {
         acts += 1;
         run.world.next_act();
         run.plan.allow_restarts(acts % 2 == 1);
-        run.act(ends.min(Instant::now() + ACT)).await?;
+        run.plan.deal(run.world.outstanding());
+        run.act(Instant::now() + ACT).await?;
         run.fall_quiet().await?;
+        let late = Instant::now().saturating_duration_since(ends);
+        if late >= OVERTIME || !late.is_zero() && run.world.outstanding().is_empty() {
+            break;
+        }
     }
+    let outstanding = run.world.outstanding();
+    ensure!(outstanding.is_empty(), "never happened: {outstanding:?}");
     run.delete_all().await?;
     run.fall_quiet().await?;
     ensure!(run.env.backend.pods().is_empty(), "{} pods are left in the backend", run.env.backend.pods().len());
@@ -119,7 +134,6 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     async fn start(env: &'a mut Env, seed: u64, setup: Setup) -> Result<Self> {
-        eprintln!("chaos: {:?} of seed {seed} (VK_CHAOS_SEED={seed} repeats it)", length());
         let journal = Journal { seed, began: Instant::now(), lines: Vec::new(), finished: false };
         env.start(setup.clone()).await?;
         let world = World::new(env, setup).await?;

@@ -1,14 +1,25 @@
 //! What is done, drawn from a seed: the same seed gives the same steps, whatever comes of them.
+//!
+//! An act begins with the disturbances that have not happened yet, in an order from the seed, among steps that are drawn
+//! freely. One whose turn it is, but which cannot be had just then, stays dealt.
 
 use std::collections::BTreeMap;
 
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use rand::{
+    RngExt as _, SeedableRng as _,
+    rngs::StdRng,
+    seq::{IndexedRandom as _, SliceRandom as _},
+};
 use vk_backend::{Effect, Fault, Operation};
 
-use super::step::{Deletion, Kind, Step};
+use super::step::{Deletion, Disturbance, Kind, Step};
 
 /// Pods at a time. With more of them the API server is what takes the time.
 const MOST_PODS: usize = 60;
+/// With fewer of them a disturbance disturbs nothing.
+const FEWEST_PODS: usize = 5;
+/// How likely a step is one that was dealt, as long as there are any.
+const DEALT: f64 = 0.6;
 /// ConfigMaps and Secrets of each kind.
 pub(super) const OBJECTS: u32 = 3;
 /// Faults of the backend at a time.
@@ -18,6 +29,8 @@ const MOST_FAULTS: usize = 3;
 pub(super) struct Plan {
     random: StdRng,
     drawn: u32,
+    /// What is to come before long.
+    dealt: Vec<Disturbance>,
     /// What ends a disturbance, by the number of the step that it is.
     due: BTreeMap<u32, Step>,
     pods: Vec<(String, Kind)>,
@@ -54,6 +67,7 @@ impl Plan {
         Self {
             random: StdRng::seed_from_u64(seed),
             drawn: 0,
+            dealt: Vec::new(),
             due: BTreeMap::new(),
             pods: Vec::new(),
             host_is_up: true,
@@ -69,6 +83,12 @@ impl Plan {
         self.restarts = restarts;
     }
 
+    /// Has these come before long.
+    pub(super) fn deal(&mut self, disturbances: Vec<Disturbance>) {
+        self.dealt = disturbances;
+        self.dealt.shuffle(&mut self.random);
+    }
+
     /// The next step, and how many milliseconds to wait after it.
     pub(super) fn next(&mut self) -> (Step, u64) {
         self.drawn += 1;
@@ -80,6 +100,7 @@ impl Plan {
             Some(step) => self.recovered(step),
             None => self.draw(),
         };
+        self.dealt.retain(|dealt| Some(*dealt) != step.disturbance());
         (step, self.random.random_range(20..700))
     }
 
@@ -95,6 +116,17 @@ impl Plan {
     }
 
     fn draw(&mut self) -> Step {
+        if self.pods.len() < FEWEST_PODS
+            && let Some(step) = self.create()
+        {
+            return step;
+        }
+        if !self.dealt.is_empty()
+            && self.random.random_bool(DEALT)
+            && let Some(step) = self.dealt.clone().into_iter().find_map(|disturbance| self.disturb(disturbance))
+        {
+            return step;
+        }
         let sum: u32 = DRAWS.iter().map(|(weight, _)| weight).sum();
         loop {
             let mut dice = self.random.random_range(0..sum);
@@ -106,6 +138,19 @@ impl Plan {
             if let Some(step) = drawn.and_then(|(_, draw)| draw(self)) {
                 return step;
             }
+        }
+    }
+
+    fn disturb(&mut self, disturbance: Disturbance) -> Option<Step> {
+        match disturbance {
+            Disturbance::Kill => self.end_host(Step::KillHost),
+            Disturbance::Stop => self.end_host(Step::StopHost),
+            Disturbance::Freeze => self.freeze(),
+            Disturbance::ApiServerStop => self.stop_api_server(),
+            Disturbance::BackendStop => self.stop_backend(),
+            Disturbance::BackendFault => self.fault(),
+            Disturbance::Replacement => Some(self.replace_component()),
+            Disturbance::Deletion(how) => self.delete_by(how),
         }
     }
 
@@ -180,13 +225,18 @@ impl Plan {
     }
 
     fn delete(&mut self) -> Option<Step> {
+        let ways = [Deletion::Graceful, Deletion::Graceful, Deletion::Forced, Deletion::Shortened, Deletion::Evicted];
+        let how = ways.choose(&mut self.random).copied().unwrap_or(Deletion::Graceful);
+        self.delete_by(how)
+    }
+
+    fn delete_by(&mut self, how: Deletion) -> Option<Step> {
         if !self.api_server_is_up {
             return None;
         }
         let name = self.some_pod(|_| true)?;
         self.pods.retain(|(each, _)| *each != name);
-        let ways = [Deletion::Graceful, Deletion::Graceful, Deletion::Forced, Deletion::Shortened, Deletion::Evicted];
-        Some(Step::Delete(name, ways.choose(&mut self.random).copied().unwrap_or(Deletion::Graceful)))
+        Some(Step::Delete(name, how))
     }
 
     fn meddle(&mut self) -> Option<Step> {
@@ -205,12 +255,17 @@ impl Plan {
     }
 
     fn kill(&mut self) -> Option<Step> {
+        let step = if self.random.random_bool(0.7) { Step::KillHost } else { Step::StopHost };
+        self.end_host(step)
+    }
+
+    fn end_host(&mut self, step: Step) -> Option<Step> {
         if !self.host_is_up || !self.restarts {
             return None;
         }
         self.host_is_up = false;
         self.later(10, Step::StartHost);
-        Some(if self.random.random_bool(0.7) { Step::KillHost } else { Step::StopHost })
+        Some(step)
     }
 
     fn freeze(&mut self) -> Option<Step> {
@@ -241,9 +296,15 @@ impl Plan {
     }
 
     fn replace(&mut self) -> Option<Step> {
+        if self.random.random() {
+            return Some(self.replace_component());
+        }
+        Some(Step::ReplaceSettings(self.random.random_range(0..3)))
+    }
+
+    fn replace_component(&mut self) -> Step {
         // A build that is known already takes no time to compile.
-        let number = self.random.random_range(0..3);
-        Some(if self.random.random() { Step::ReplaceComponent(number) } else { Step::ReplaceSettings(number) })
+        Step::ReplaceComponent(self.random.random_range(0..3))
     }
 
     fn fault(&mut self) -> Option<Step> {

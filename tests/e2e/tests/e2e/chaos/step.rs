@@ -36,7 +36,7 @@ impl Kind {
 }
 
 /// How a pod is deleted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Deletion {
     /// With the pod's own grace.
     Graceful,
@@ -46,6 +46,35 @@ pub(super) enum Deletion {
     Shortened,
     /// By the eviction API.
     Evicted,
+}
+
+/// What happens in every run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Disturbance {
+    Kill,
+    Stop,
+    Freeze,
+    ApiServerStop,
+    BackendStop,
+    BackendFault,
+    Replacement,
+    Deletion(Deletion),
+}
+
+impl Disturbance {
+    pub(super) const ALL: [Self; 11] = [
+        Self::Kill,
+        Self::Stop,
+        Self::Freeze,
+        Self::ApiServerStop,
+        Self::BackendStop,
+        Self::BackendFault,
+        Self::Replacement,
+        Self::Deletion(Deletion::Graceful),
+        Self::Deletion(Deletion::Forced),
+        Self::Deletion(Deletion::Shortened),
+        Self::Deletion(Deletion::Evicted),
+    ];
 }
 
 /// One thing that is done.
@@ -77,6 +106,22 @@ pub(super) enum Step {
     StartApiServer,
     ReplaceComponent(u32),
     ReplaceSettings(u32),
+}
+
+impl Step {
+    pub(super) fn disturbance(&self) -> Option<Disturbance> {
+        Some(match self {
+            Self::KillHost => Disturbance::Kill,
+            Self::StopHost => Disturbance::Stop,
+            Self::FreezeHost => Disturbance::Freeze,
+            Self::StopApiServer => Disturbance::ApiServerStop,
+            Self::StopBackend => Disturbance::BackendStop,
+            Self::Break(_) => Disturbance::BackendFault,
+            Self::ReplaceComponent(_) => Disturbance::Replacement,
+            Self::Delete(_, how) => Disturbance::Deletion(*how),
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Debug for Step {

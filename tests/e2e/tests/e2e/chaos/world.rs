@@ -1,6 +1,6 @@
 //! What has been done to pods, and doing it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -13,7 +13,7 @@ use vk_e2e::{Env, PodBuilder, Setup, uid};
 
 use super::{
     plan::OBJECTS,
-    step::{Deletion, Kind, Step},
+    step::{Deletion, Disturbance, Kind, Step},
 };
 use crate::replacement::another_build;
 
@@ -52,6 +52,8 @@ pub(super) struct World {
     pub(super) fates: BTreeMap<String, Fate>,
     /// What was written last into the ConfigMap or Secret of that name.
     pub(super) contents: BTreeMap<String, String>,
+    /// What has happened at least once.
+    happened: BTreeSet<Disturbance>,
     edits: u32,
     act: u32,
 }
@@ -88,9 +90,16 @@ impl World {
     /// Makes what pods refer to.
     pub(super) async fn new(env: &Env, setup: Setup) -> Result<Self> {
         let component = std::fs::read(env.component())?;
-        let contents = BTreeMap::new();
-        let mut world =
-            Self { setup, component, pods: BTreeMap::new(), fates: BTreeMap::new(), contents, edits: 0, act: 0 };
+        let mut world = Self {
+            setup,
+            component,
+            pods: BTreeMap::new(),
+            fates: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            happened: BTreeSet::new(),
+            edits: 0,
+            act: 0,
+        };
         for number in 0..OBJECTS {
             let (map, secret) = (format!("map-{number}"), format!("secret-{number}"));
             env.kubectl(&["create", "configmap", &map, "--from-literal=value=0"]).await?;
@@ -103,6 +112,11 @@ impl World {
     /// All that is done from here on belongs to another act.
     pub(super) fn next_act(&mut self) {
         self.act += 1;
+    }
+
+    /// What has not happened yet.
+    pub(super) fn outstanding(&self) -> Vec<Disturbance> {
+        Disturbance::ALL.into_iter().filter(|disturbance| !self.happened.contains(disturbance)).collect()
     }
 
     /// Carries out a step.
@@ -136,7 +150,11 @@ impl World {
                 secrets.patch(&name, &PatchParams::default(), &patch).await?;
                 self.edited_for_readers(*number);
             }
-            Step::Delete(name, how) => self.delete(env, name, *how).await?,
+            Step::Delete(name, how) => match self.pods.remove(name) {
+                Some(uid) => self.delete(env, name, &uid, *how).await?,
+                // It was not made, because of its predecessor.
+                None => return Ok(()),
+            },
             Step::Meddle(name) => {
                 let wrong = json!({"status": {
                     "phase": "Pending",
@@ -181,6 +199,7 @@ impl World {
             }
             Step::ReplaceSettings(number) => env.configure(&self.setup.clone().pods(2_000 + number))?,
         }
+        self.happened.extend(step.disturbance());
         Ok(())
     }
 
@@ -197,8 +216,7 @@ impl World {
         Ok(())
     }
 
-    async fn delete(&mut self, env: &Env, name: &str, how: Deletion) -> Result<()> {
-        let Some(uid) = self.pods.remove(name) else { return Ok(()) };
+    async fn delete(&mut self, env: &Env, name: &str, uid: &str, how: Deletion) -> Result<()> {
         let pods: Api<Pod> = env.pods();
         let graceful = DeleteParams::default();
         match how {
@@ -210,7 +228,7 @@ impl World {
             }
             Deletion::Evicted => tolerated(pods.evict(name, &EvictParams::default()).await.map(drop))?,
         }
-        self.fates.get_mut(&uid).context("every pod has its fate")?.deleted = true;
+        self.fates.get_mut(uid).context("every pod has its fate")?.deleted = true;
         Ok(())
     }
 
