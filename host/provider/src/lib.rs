@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!  vk-node  ──calls──>  dyn Provider  <──implements──  vk-runtime ──> component.wasm
-//!     ^                                                    │
-//!     └───────────────── PodEvent (channel) ───────────────┘
+//!     ^                                                    │  │
+//!     └───────────────── PodEvent (channel) ───────────────┘  │
+//!  vk-kubelet  ──calls──>  dyn Logs, Sessions, Stats  <───────┘
 //! ```
+//!
+//! [`Provider`] is what every component must be; [`Logs`], [`Sessions`] and [`Stats`] are what it may be as well.
 //!
 //! The types mirror the WIT package `vk:provider@0.1.0` (see `wit/provider.wit`, whose comments say what each call
 //! means), in plain Rust: Kubernetes objects are JSON text, durations are [`std::time::Duration`]. This crate knows
@@ -12,14 +15,23 @@
 //! cluster.
 
 mod error;
+mod logs;
 mod node;
 mod pods;
+mod sessions;
+mod stats;
 
 pub use error::{Error, ErrorKind, Fault};
+pub use logs::{LogChunk, LogQuery, Logs};
 pub use node::{Condition, ConditionStatus, Description, Info, OperatingSystem, Resources, Taint};
 pub use pods::{
     Aspects, Changes, Cursor, Deletion, Extent, File, Json, Login, Observation, Pod, PodEvent, PodId, Volume,
 };
+pub use sessions::{
+    Action, Answer, Attach, ByteChannel, Connection, Dialled, Ending, Exec, MAX_SESSION_STATE, Message, MessageChannel,
+    Opened, Progress, SessionEvent, SessionRequest, SessionState, Sessions, TerminalSize, Transport,
+};
+pub use stats::{ContainerUsage, NetworkUsage, PodUsage, STATS_BATCH, Stats, Usage};
 
 use std::time::Duration;
 

@@ -1,0 +1,15 @@
+//! The HTTPS API of a node: what is behind `kubectl logs`, `exec`, `attach`, `cp`, `port-forward` and `top`.
+//!
+//! ```text
+//!  API server ──TLS──> server ──> authentication, authorization ──> route
+//!                                                                    │
+//!        logs <── dyn Logs ──────────────────────────────────────────┤
+//!        stats <── dyn Stats ────────────────────────────────────────┤
+//!        streams (SPDY, WebSocket) ──Client──> session <── dyn Sessions ──> backend
+//! ```
+
+mod client;
+mod pods;
+
+pub use client::{Client, ClientEvent, ClientInput, ClientOutput, Outcome};
+pub use pods::{NodePod, Pods};
