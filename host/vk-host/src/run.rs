@@ -123,6 +123,8 @@ async fn start(run: Run, environment: Environment, stop: &CancellationToken) -> 
         namespace: run.namespace,
         operating_system: sources.options.operating_system,
         addresses,
+        port: None,
+        declared_features: Vec::new(),
         taints: run.taint.map_or(Taints::Disabled, |taint| Taints::Given(taint.taint(&provider.name))),
         keep_orphans: run.keep_orphans,
         not_ready_after: run.not_ready_after,
