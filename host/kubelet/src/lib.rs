@@ -8,8 +8,11 @@
 //!        streams (SPDY, WebSocket) ──Client──> session <── dyn Sessions ──> backend
 //! ```
 
+mod body;
 mod client;
 mod pods;
+mod streams;
 
 pub use client::{Client, ClientEvent, ClientInput, ClientOutput, Outcome};
 pub use pods::{NodePod, Pods};
+pub use streams::StreamLimits;
