@@ -11,7 +11,11 @@
 mod body;
 mod client;
 mod pods;
+mod remote_command;
 mod streams;
+mod supervision;
+mod upgrade;
+mod websocket;
 
 pub use client::{Client, ClientEvent, ClientInput, ClientOutput, Outcome};
 pub use pods::{NodePod, Pods};

@@ -1,7 +1,11 @@
 //! What the connections of exec, attach and port-forward have in common.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
+use tokio::time::{Instant, sleep_until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long the connections of exec, attach and port-forward may take for things.
@@ -30,4 +34,30 @@ pub(crate) struct Streams {
     /// Cancelled when the node stops. A connection of port-forward then takes no more and ends with its last session;
     /// sessions themselves are ended by those who run them.
     pub(crate) stop: CancellationToken,
+}
+
+/// When something last came or went.
+pub(crate) struct Activity(Mutex<Instant>);
+
+impl Activity {
+    /// Something did just now.
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// Something does now.
+    pub(crate) fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Is over when nothing has for so long.
+    pub(crate) async fn idle(&self, limit: Duration) {
+        loop {
+            let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + limit;
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
+    }
 }
