@@ -27,6 +27,7 @@ mod address;
 mod body;
 mod client;
 mod connect;
+mod dial;
 mod failure;
 mod gate;
 mod grant;
@@ -38,6 +39,8 @@ mod origin;
 mod policy;
 mod resolve;
 mod tls;
+mod upgrade;
+mod websocket;
 
 pub use body::ResponseBody;
 pub use client::Egress;

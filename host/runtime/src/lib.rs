@@ -32,6 +32,7 @@ mod events;
 mod fault;
 mod function;
 mod generation;
+mod guest;
 mod host;
 mod http_hooks;
 mod inspect;

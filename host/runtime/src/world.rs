@@ -4,7 +4,7 @@ use wasmtime::component::{Component, types::ComponentItem};
 
 use crate::{
     bindings::{
-        exports::vk::provider::{node, pods},
+        exports::vk::provider::{logs, node, pods, sessions, stats},
         vk::provider::types::{self, PodIdParam},
     },
     inspect::{Import, Inspection},
@@ -102,8 +102,14 @@ pub(crate) fn other_import(error: &wasmtime::Error) -> String {
     )
 }
 
-/// Compares the types of the required functions, and describes the first that differs.
+/// An interface's name in the contract.
+pub(crate) fn interface(name: &str) -> String {
+    format!("{PACKAGE}/{name}@{VERSION}")
+}
+
+/// Compares the types of the contract's functions, and describes the first that differs.
 fn other_export(component: &Component) -> Option<String> {
+    type Answer<T> = Result<T, types::Error>;
     let ty = component.component_type();
     let context = ty.instance_type();
     for (name, export) in ty.exports(component.engine()) {
@@ -117,7 +123,7 @@ fn other_export(component: &Component) -> Option<String> {
                 let item = instance.get_export(component.engine(), $function).map(|export| export.ty);
                 let reason = match item {
                     Some(ComponentItem::ComponentFunc(function)) => {
-                        let fits = function.typecheck::<($($param,)*), (Result<$answer, types::Error>,)>(&context);
+                        let fits = function.typecheck::<($($param,)*), ($answer,)>(&context);
                         fits.err().map(|error| format!("{error:#}"))
                     }
                     _ => Some("it is missing".to_owned()),
@@ -132,14 +138,23 @@ fn other_export(component: &Component) -> Option<String> {
             )*}};
         }
         match interface.interface {
-            "node" => check!("configure"(node::Startup<'_>) -> node::Info, "describe"() -> node::Description),
-            "pods" => check!(
-                "create"(pods::Pod<'_>) -> pods::Observation,
-                "update"(pods::Pod<'_>, pods::Aspects) -> pods::Observation,
-                "delete"(PodIdParam<'_>, u32) -> pods::Deletion,
-                "get"(PodIdParam<'_>) -> pods::Observation,
-                "poll"(Option<&[u8]>) -> pods::Changes,
+            "node" => check!(
+                "configure"(node::Startup<'_>) -> Answer<node::Info>,
+                "describe"() -> Answer<node::Description>,
             ),
+            "pods" => check!(
+                "create"(pods::Pod<'_>) -> Answer<pods::Observation>,
+                "update"(pods::Pod<'_>, pods::Aspects) -> Answer<pods::Observation>,
+                "delete"(PodIdParam<'_>, u32) -> Answer<pods::Deletion>,
+                "get"(PodIdParam<'_>) -> Answer<pods::Observation>,
+                "poll"(Option<&[u8]>) -> Answer<pods::Changes>,
+            ),
+            "logs" => check!("read"(logs::Query<'_>, Option<&[u8]>) -> Answer<logs::Chunk>),
+            "sessions" => check!(
+                "open"(PodIdParam<'_>, sessions::Request<'_>) -> Answer<sessions::Opened>,
+                "step"(PodIdParam<'_>, &[u8], &[sessions::Event<'_>]) -> sessions::Progress,
+            ),
+            "stats" => check!("read"(&[PodIdParam<'_>]) -> Answer<Vec<stats::PodUsage>>),
             _ => {}
         }
     }
