@@ -27,8 +27,8 @@ pub(crate) struct KubeletOptions {
 pub(crate) enum Certificate {
     /// PEM files, read again when they change.
     Files { certificate: PathBuf, key: PathBuf },
-    /// A CertificateSigningRequest for kubernetes.io/kubelet-serving.
-    Csr,
+    /// A CertificateSigningRequest for kubernetes.io/kubelet-serving; what it yields is kept in this file.
+    Csr { keep: Option<PathBuf> },
     /// Made at each start.
     SelfSigned,
 }
@@ -51,6 +51,9 @@ pub(super) struct KubeletFlags {
     /// take [default: csr]
     #[arg(long, value_name = "HOW", value_enum, conflicts_with = "tls_cert_file")]
     serving_certificate: Option<ServingCertificate>,
+    /// Keep what csr yields here, so that a restart needs no new approval [default: nowhere]
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
     /// Take client certificates that these sign (PEM), such as the API server's; read again when it changes. Without it only
     /// bearer tokens are taken [default: $APISERVER_CA_CERT_LOCATION]
     #[arg(long, value_name = "FILE")]
@@ -69,16 +72,18 @@ enum ServingCertificate {
 
 impl KubeletFlags {
     pub(super) fn resolve(self, environment: &Environment) -> Result<KubeletOptions, clap::Error> {
+        // As a kubelet names it.
+        let csr = || Certificate::Csr { keep: self.cert_dir.map(|folder| folder.join("kubelet-server-current.pem")) };
         let path = |name: &str| environment.text(name).filter(|path| !path.is_empty()).map(PathBuf::from);
         let certificate = match (self.tls_cert_file, self.tls_private_key_file, self.serving_certificate) {
             (Some(certificate), Some(key), _) => Certificate::Files { certificate, key },
             (Some(_), None, _) => return Err(invalid("--tls-cert-file needs --tls-private-key-file".into())),
             (None, Some(_), _) => return Err(invalid("--tls-private-key-file needs --tls-cert-file".into())),
             (None, None, Some(ServingCertificate::SelfSigned)) => Certificate::SelfSigned,
-            (None, None, Some(ServingCertificate::Csr)) => Certificate::Csr,
+            (None, None, Some(ServingCertificate::Csr)) => csr(),
             (None, None, None) => match (path("APISERVER_CERT_LOCATION"), path("APISERVER_KEY_LOCATION")) {
                 (Some(certificate), Some(key)) => Certificate::Files { certificate, key },
-                (None, None) => Certificate::Csr,
+                (None, None) => csr(),
                 _ => {
                     return Err(invalid(
                         "APISERVER_CERT_LOCATION and APISERVER_KEY_LOCATION need each other: set both or none".into(),

@@ -161,7 +161,12 @@ fn the_kubelet_api_listens_where_kubelets_do_unless_told_otherwise() {
     let kubelet = run(&[]).kubelet;
     assert_eq!(
         kubelet,
-        KubeletOptions { listen: ":10250".into(), certificate: Certificate::Csr, client_ca: None, anonymous: false }
+        KubeletOptions {
+            listen: ":10250".into(),
+            certificate: Certificate::Csr { keep: None },
+            client_ca: None,
+            anonymous: false
+        }
     );
     assert_eq!(run_in(&[("KUBELET_PORT", "10260")], &[]).kubelet.listen, ":10260");
     let listen = run_in(&[("KUBELET_PORT", "10260")], &["--listen", "127.0.0.1:0"]).kubelet.listen;
@@ -179,6 +184,8 @@ fn the_serving_certificate_is_of_files_of_the_cluster_or_its_own() {
     assert_eq!((given.certificate, given.client_ca), (files("c.pem", "k.pem"), Some("ca.pem".into())));
     let classic = run_in(&environment, &[]).kubelet;
     assert_eq!((classic.certificate, classic.client_ca), (files("/c", "/k"), Some("/ca".into())));
+    let kept = run(&["--cert-dir", "/keys"]).kubelet.certificate;
+    assert_eq!(kept, Certificate::Csr { keep: Some("/keys/kubelet-server-current.pem".into()) });
     let own = run_in(&environment, &["--serving-certificate", "self-signed"]).kubelet;
     assert_eq!(own.certificate, Certificate::SelfSigned);
 
