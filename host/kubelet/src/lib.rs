@@ -24,6 +24,8 @@ mod routes;
 mod server;
 mod streams;
 mod supervision;
+#[cfg(test)]
+mod testing;
 mod upgrade;
 mod websocket;
 
