@@ -10,7 +10,9 @@
 
 mod body;
 mod client;
+mod events;
 mod pods;
+mod port_forward;
 mod remote_command;
 mod streams;
 mod supervision;
