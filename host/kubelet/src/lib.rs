@@ -10,6 +10,9 @@
 
 mod client;
 mod pods;
+// Public for the fuzz targets.
+#[doc(hidden)]
+pub mod spdy;
 
 pub use client::{Client, ClientEvent, ClientInput, ClientOutput, Outcome};
 pub use pods::{NodePod, Pods};
