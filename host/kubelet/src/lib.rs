@@ -14,6 +14,9 @@ mod events;
 mod pods;
 mod port_forward;
 mod remote_command;
+// Public for the fuzz targets.
+#[doc(hidden)]
+pub mod spdy;
 mod streams;
 mod supervision;
 mod upgrade;
