@@ -14,14 +14,19 @@ mod body;
 mod cache;
 pub mod certificate;
 mod client;
+mod events;
 mod metrics;
 mod path;
 mod pods;
+mod port_forward;
 mod refusal;
 mod remote_command;
 mod reviews;
 mod routes;
 mod server;
+// Public for the fuzz targets.
+#[doc(hidden)]
+pub mod spdy;
 mod streams;
 mod supervision;
 #[cfg(test)]
