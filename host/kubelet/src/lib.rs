@@ -10,6 +10,7 @@
 
 mod client;
 mod pods;
+pub mod session;
 
 pub use client::{Client, ClientEvent, ClientInput, ClientOutput, Outcome};
 pub use pods::{NodePod, Pods};
