@@ -24,6 +24,7 @@ mod remote_command;
 mod reviews;
 mod routes;
 mod server;
+pub mod session;
 // Public for the fuzz targets.
 #[doc(hidden)]
 pub mod spdy;

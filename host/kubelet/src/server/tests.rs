@@ -167,9 +167,7 @@ impl Fixture {
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match identity {
-            Some(identity) => {
-                config.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key()).unwrap()
-            }
+            Some(identity) => config.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key()).unwrap(),
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();

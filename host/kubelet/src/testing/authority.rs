@@ -9,7 +9,10 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 
-use crate::{ClientAuthorities, certificate::{self, ServingCertificate}};
+use crate::{
+    ClientAuthorities,
+    certificate::{self, ServingCertificate},
+};
 
 /// A CA.
 pub(crate) struct Authority {

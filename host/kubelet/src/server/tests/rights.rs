@@ -85,8 +85,14 @@ async fn what_cannot_be_decided_is_denied_and_asked_again() {
 async fn who_may_only_get_the_proxy_gets_no_session_by_a_websocket() {
     let fixture = Fixture::with(Options { rules: &["reader get *"], ..Options::default() }).await;
     let reader = fixture.client("reader");
-    for path in ["/exec/ns/p/c", "/exec/ns/p/uid-p/c", "/attach/ns/p/c", "/portForward/ns/p", "/portForward/ns/p/uid-p", "/run/ns/p/c"]
-    {
+    for path in [
+        "/exec/ns/p/c",
+        "/exec/ns/p/uid-p/c",
+        "/attach/ns/p/c",
+        "/portForward/ns/p",
+        "/portForward/ns/p/uid-p",
+        "/run/ns/p/c",
+    ] {
         for upgrade in UPGRADES {
             let path = format!("{path}?command=id&input=1&output=1&port=80");
             let mut connection = fixture.connect(Some(&reader)).await;
