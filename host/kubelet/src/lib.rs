@@ -15,6 +15,8 @@ mod cache;
 pub mod certificate;
 mod client;
 mod events;
+#[cfg(test)]
+mod fakes;
 mod metrics;
 mod path;
 mod pods;
@@ -30,8 +32,6 @@ pub mod session;
 pub mod spdy;
 mod streams;
 mod supervision;
-#[cfg(test)]
-mod testing;
 mod upgrade;
 mod websocket;
 

@@ -15,9 +15,14 @@ async fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
         assert_eq!(connection.answer().await.status, 200);
     }
 
-    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
-    hello.extend([7; 32]);
-    hello.extend([0, 0, 2, 0xc0, 0x13, 1, 0]);
+    let random = [7; 32];
+    let extensions = [0, 10, 0, 4, 0, 2, 0, 29, 0, 13, 0, 4, 0, 2, 4, 3];
+    let mut hello = vec![0x16, 3, 1, 0, 63, 1, 0, 0, 59, 3, 2];
+    hello.extend(random);
+    // No session, one cipher suite, no compression.
+    hello.extend([0, 0, 2, 0xc0, 0x09, 1, 0, 0, 16]);
+    hello.extend(extensions);
+    assert_eq!(hello.len(), 5 + 63);
     let mut stream = TcpStream::connect(fixture.address).await.unwrap();
     stream.write_all(&hello).await.unwrap();
     let mut answer = Vec::new();
@@ -114,8 +119,8 @@ async fn a_head_that_is_too_large_is_refused() {
     assert_eq!(fits.status, 200);
     let headers = format!("X-Large: {}\r\n", "x".repeat(200_000));
     let mut connection = fixture.connect(Some(&admin)).await;
-    // The server need not read it to the end.
     let request = format!("GET /healthz HTTP/1.1\r\nHost: node\r\n{headers}\r\n");
+    // The server need not read it to the end.
     let _ = connection.0.write_all(request.as_bytes()).await;
     let _ = connection.0.flush().await;
     let answer = connection.until_closed().await;

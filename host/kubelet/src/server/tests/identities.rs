@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::testing::{Purpose, user};
+use crate::fakes::{Purpose, user};
 
 const TOKEN: &str = "Authorization: Bearer good\r\n";
 

@@ -4,6 +4,7 @@ use k8s_openapi::{List, api::core::v1::Pod};
 use serde_json::json;
 
 use super::*;
+use crate::Pods as _;
 
 #[tokio::test]
 async fn paths_that_can_be_read_in_two_ways_are_refused_before_anybody_is_asked() {
@@ -102,7 +103,7 @@ async fn after_a_failed_upgrade_nothing_more_is_served() {
         assert_eq!((answer.status, answer.rest.as_str()), (status, ""), "{path} {upgrade}: {answer:?}");
         assert!(answer.closes(), "{answer:?}");
     }
-    assert_eq!(fixture.metric(r#"vk_kubelet_requests_total{route="pods",code="200"}"#.trim()), 0.0);
+    assert_eq!(fixture.metric(r#"vk_kubelet_requests_total{route="pods",code="200"}"#), 0.0);
 }
 
 #[tokio::test]
@@ -143,8 +144,6 @@ async fn pods_are_listed_as_they_are_and_running_ones_without_their_settings() {
     fixture.pods.0.lock().unwrap().clear();
     assert!(listed("/pods").await.is_empty());
 }
-
-use crate::Pods as _;
 
 #[tokio::test]
 async fn the_processs_metrics_are_openmetrics() {
