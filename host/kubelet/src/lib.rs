@@ -19,6 +19,8 @@ mod remote_command;
 pub mod spdy;
 mod streams;
 mod supervision;
+#[cfg(test)]
+mod testing;
 mod upgrade;
 mod websocket;
 

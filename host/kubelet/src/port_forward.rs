@@ -80,8 +80,8 @@ where
                     streams::serve(websocket::Pipe::new(io).await, Arc::new(forward)).await;
                 }),
                 Dialect::Channels(codec) => {
-                    let ports = channels::check(ports, codec)
-                        .map_err(|text| upgrade::refuse(StatusCode::BAD_REQUEST, text))?;
+                    let ports =
+                        channels::check(ports, codec).map_err(|text| upgrade::refuse(StatusCode::BAD_REQUEST, text))?;
                     upgrade::spawn(request, &tasks, async move |io| {
                         channels::serve(io, codec, ports, forward).await;
                     });

@@ -146,7 +146,10 @@ mod tests {
         assert!(matches!(pairs.add(label(Kind::Error, 80, "0"), 1), Added::Waits));
         assert!(matches!(pairs.add(label(Kind::Error, 80, "0"), 2), Added::Misfit(2)));
         assert!(matches!(pairs.add(label(Kind::Data, 81, "0"), 3), Added::Misfit(3)));
-        assert!(matches!(pairs.add(label(Kind::Data, 80, "0"), 4), Added::Completes(Pair { port: 80, data: 4, error: 1 })));
+        assert!(matches!(
+            pairs.add(label(Kind::Data, 80, "0"), 4),
+            Added::Completes(Pair { port: 80, data: 4, error: 1 })
+        ));
     }
 
     #[tokio::test(start_paused = true)]
