@@ -32,6 +32,8 @@ pub mod session;
 pub mod spdy;
 mod streams;
 mod supervision;
+#[cfg(test)]
+mod testing;
 mod upgrade;
 mod websocket;
 

@@ -10,6 +10,8 @@
 mod resize;
 mod spdy;
 mod status;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 use std::future::Future;

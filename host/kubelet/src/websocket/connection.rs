@@ -81,7 +81,8 @@ where
     let last = select! {
         last = read(&mut stream, receiver, &activity) => last,
         last = write(&mut sink, messages, &activity) => last,
-        () = overdue(alive, &streams.stop) => None,
+        // A peer that takes nothing takes no close either.
+        () = overdue(alive, &streams.stop) => return,
         () = activity.idle(streams.limits.idle) => Some(Message::Close(Some(close(CloseCode::Away, "idle for too long")))),
     };
     let _ = timeout(CLOSE, async {
