@@ -14,16 +14,26 @@ mod body;
 mod cache;
 pub mod certificate;
 mod client;
+mod events;
+#[cfg(test)]
+mod fakes;
 mod metrics;
 mod path;
 mod pods;
+mod port_forward;
 mod refusal;
 mod remote_command;
 mod reviews;
 mod routes;
 mod server;
+pub mod session;
+// Public for the fuzz targets.
+#[doc(hidden)]
+pub mod spdy;
 mod streams;
 mod supervision;
+#[cfg(test)]
+mod testing;
 mod upgrade;
 mod websocket;
 

@@ -8,7 +8,10 @@
 //! The streams are stdin, stdout, stderr, the sizes of the terminal, and one that says how it ended.
 
 mod resize;
+mod spdy;
 mod status;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 use std::future::Future;
@@ -72,16 +75,20 @@ where
         let text = "you must specify at least 1 of stdin, stdout, stderr";
         return Err(upgrade::refuse(StatusCode::BAD_REQUEST, text));
     }
+    let (tasks, streams) = (&streams.tasks, streams.clone());
     match upgrade::carrier(request.headers())? {
+        Carrier::Spdy => {
+            let (protocol, version) = upgrade::spdy_protocol(request.headers(), spdy::PROTOCOLS)?;
+            upgrade::spawn(request, tasks, async move |io| spdy::serve(io, version, wanted, &streams, session).await);
+            Ok(upgrade::accept_spdy(protocol))
+        }
         Carrier::WebSocket => {
-            let headers = request.headers();
-            let (dialect, response) = negotiate(request.method(), headers, websocket::PROTOCOLS, websocket::PREFERRED)?;
-            let streams_of_task = streams.clone();
-            upgrade::spawn(request, &streams.tasks, async move |io| {
-                websocket::serve(io, dialect, wanted, &streams_of_task, session).await;
+            let (method, headers) = (request.method(), request.headers());
+            let (dialect, response) = negotiate(method, headers, websocket::PROTOCOLS, websocket::PREFERRED)?;
+            upgrade::spawn(request, tasks, async move |io| {
+                websocket::serve(io, dialect, wanted, &streams, session).await;
             });
             Ok(response)
         }
-        Carrier::Spdy => Err(upgrade::refuse(StatusCode::BAD_REQUEST, "SPDY")),
     }
 }

@@ -1,6 +1,7 @@
 //! What is at each path.
 
 mod pods;
+mod session;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -73,6 +74,9 @@ impl Routes {
             Route::Metrics => self.own_metrics(),
             // Probes are the provider's: there are none to tell of, but who scrapes this takes 404 for a node that is down.
             Route::ProbeMetrics => Ok(content(PROMETHEUS, Bytes::new())),
+            Route::Exec(pod, container) => self.exec(pod, container, call),
+            Route::Attach(pod, container) => self.attach(pod, container, call),
+            Route::PortForward(pod) => self.port_forward(pod, call),
             _ => Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not wired yet")),
         }
     }

@@ -8,6 +8,8 @@ mod connection;
 mod handler;
 mod seldom;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::Arc,
@@ -193,6 +195,10 @@ impl Server {
                         }
                         continue;
                     };
+                    if let Err(error) = connection::prepare(&stream) {
+                        tracing::debug!(%error, "a connection broke before it began");
+                        continue;
+                    }
                     let place = connection::Place::new(slot, &self.metrics);
                     connections.spawn(connection::serve(shared.clone(), stream, place));
                 }

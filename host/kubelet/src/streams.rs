@@ -5,8 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::spdy::Connection;
 
 /// How long the connections of exec, attach and port-forward may take for things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,11 @@ impl Default for StreamLimits {
     }
 }
 
+/// A peer has so long to take what is left to send when a session is over; a pager may be in its way.
+pub(crate) const DRAIN: Duration = Duration::from_secs(15 * 60);
+/// It has so long to close once it has all, or the node stops.
+pub(crate) const CLOSE: Duration = Duration::from_secs(10);
+
 /// What serves the connections of exec, attach and port-forward.
 #[derive(Debug, Clone)]
 pub(crate) struct Streams {
@@ -34,6 +41,16 @@ pub(crate) struct Streams {
     /// Cancelled when the node stops. A connection of port-forward then takes no more and ends with its last session;
     /// sessions themselves are ended by those who run them.
     pub(crate) stop: CancellationToken,
+}
+
+impl Streams {
+    /// Closes a connection whose sessions are over.
+    pub(crate) async fn close(&self, connection: &Connection) {
+        tokio::select! {
+            _ = connection.close() => {}
+            () = drained(&self.stop) => {}
+        }
+    }
 }
 
 /// When something last came or went.
@@ -59,5 +76,13 @@ impl Activity {
             }
             sleep_until(end).await;
         }
+    }
+}
+
+/// Is over when a peer has had its time to take what is left, which is short when the node stops.
+pub(crate) async fn drained(stop: &CancellationToken) {
+    tokio::select! {
+        () = sleep(DRAIN) => {}
+        () = stop.cancelled() => sleep(CLOSE).await,
     }
 }

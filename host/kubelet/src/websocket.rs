@@ -13,8 +13,6 @@ mod connection;
 mod handshake;
 mod pipe;
 
-use std::time::Duration;
-
 use tokio_tungstenite::tungstenite::{
     Message,
     protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
@@ -29,9 +27,6 @@ pub(crate) use pipe::Pipe;
 pub(crate) const CHUNK: usize = 16 << 10;
 /// The most bytes of a message that is taken. There are clients that send a file as one message.
 const MAX_MESSAGE: usize = 4 << 20;
-/// A close may take so long in all, however the peer behaves.
-const CLOSE: Duration = Duration::from_secs(5);
-
 /// A message that breaks the rules, and why. Ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Violation {

@@ -5,14 +5,12 @@ use std::{future::Future, io};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::join;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::mpsc,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Version, Wanted, resize::Resizes, status::status};
 use crate::{
-    Client, ClientEvent, ClientInput, ClientOutput, Outcome,
+    Client, ClientEvent, ClientOutput, Outcome,
+    events::{Events, events},
     streams::Streams,
     supervision::supervise,
     websocket::{self, CHUNK, Codec, Receiver, Sender, Violation},
@@ -25,11 +23,6 @@ const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 /// In version 5, what a message that ends a channel begins with.
 const CLOSE: u8 = 0xff;
-
-/// Events that wait for the session to take them.
-const QUEUE: usize = 4;
-/// The most bytes of one event.
-const MAX_INPUT: usize = 32 << 10;
 
 /// A version, and how its messages are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,24 +57,15 @@ where
 {
     let Dialect { version, codec } = dialect;
     let (sender, outgoing) = websocket::outgoing();
-    let (events, input) = mpsc::channel(QUEUE);
+    let (events, input) = events();
     let output = Output { sender, codec, version, wanted };
     // Clients wait for a first message, which says that the streams stand.
     if output.send(output.first_channel(), &[]).await.is_err() {
         return;
     }
-    let client = Client { input: Box::new(Input(input)), output: Box::new(output) };
-    let input = Channels { codec, version, stdin: wanted.stdin, resizes: wanted.tty.then(Resizes::new), events };
-    join!(websocket::run(io, input, outgoing, streams.limits.idle), supervise(client, &streams.tasks, session));
-}
-
-struct Input(mpsc::Receiver<ClientEvent>);
-
-#[async_trait]
-impl ClientInput for Input {
-    async fn next(&mut self) -> ClientEvent {
-        self.0.recv().await.unwrap_or(ClientEvent::Gone)
-    }
+    let client = Client { input, output: Box::new(output) };
+    let channels = Channels { codec, version, stdin: wanted.stdin, resizes: wanted.tty.then(Resizes::new), events };
+    join!(websocket::run(io, channels, outgoing, streams), supervise(client, &streams.tasks, session));
 }
 
 /// Turns the client's messages into events.
@@ -92,20 +76,15 @@ struct Channels {
     stdin: bool,
     /// With a terminal.
     resizes: Option<Resizes>,
-    events: mpsc::Sender<ClientEvent>,
+    events: Events,
 }
 
 impl Channels {
-    /// A session that takes no more events is about to end: what the client still says means nothing.
-    async fn emit(&self, event: ClientEvent) {
-        let _ = self.events.send(event).await;
-    }
-
     async fn close(&mut self, message: &[u8]) -> Result<(), Violation> {
         match message {
             [CLOSE, STDIN] => {
                 if std::mem::take(&mut self.stdin) {
-                    self.emit(ClientEvent::InputClosed).await;
+                    self.events.emit(ClientEvent::InputClosed).await;
                 }
                 Ok(())
             }
@@ -121,15 +100,10 @@ impl Receiver for Channels {
             return self.close(&payload).await;
         }
         match self.codec.decode(payload)? {
-            Some((STDIN, mut bytes)) if self.stdin => {
-                while !bytes.is_empty() {
-                    let piece = bytes.split_to(bytes.len().min(MAX_INPUT));
-                    self.emit(ClientEvent::Input(piece)).await;
-                }
-            }
+            Some((STDIN, bytes)) if self.stdin => self.events.emit_input(bytes).await,
             Some((RESIZE, bytes)) => {
                 if let Some(size) = self.resizes.as_mut().and_then(|resizes| resizes.push(&bytes)) {
-                    self.emit(ClientEvent::Resized(size)).await;
+                    self.events.emit(ClientEvent::Resized(size)).await;
                 }
             }
             _ => {}

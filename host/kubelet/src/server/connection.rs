@@ -1,6 +1,7 @@
 //! One connection: TLS, then HTTP/1.1 until either side is done.
 
 use std::{
+    io,
     net::IpAddr,
     pin::pin,
     sync::{
@@ -14,7 +15,11 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, time};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
@@ -75,8 +80,18 @@ impl Peer {
     }
 }
 
+/// Makes a connection ready to be served.
+pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&keepalive())
+}
+
 /// Serves a connection to its end.
-pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, place: Place) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    place: Place,
+) {
     let Some(stream) = shared.end.run_until_cancelled(shared.tls.accept(stream)).await.flatten() else { return };
     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
@@ -89,6 +104,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, place: Place) 
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
+        .max_header_size(LARGEST_HEAD)
         .max_buf_size(LARGEST_HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -131,12 +147,7 @@ impl Tls {
         Self { acceptor, certificates, nothing_to_serve_with: Seldom::default(), failed: Seldom::default() }
     }
 
-    async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        let prepared = stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive()));
-        if let Err(error) = prepared {
-            tracing::debug!(%error, "a connection broke before it began");
-            return None;
-        }
+    async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Option<TlsStream<S>> {
         let error = match time::timeout(HANDSHAKE_WITHIN, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => error.to_string(),

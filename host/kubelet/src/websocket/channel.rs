@@ -19,7 +19,15 @@ pub(crate) enum Codec {
 const DIGIT: u8 = b'0';
 
 impl Codec {
-    /// The message that carries bytes on a channel. In base64 the channel must be below 80: it stands in a text.
+    /// How many channels have a number. In base64 it must be a character of ASCII: it stands in a text.
+    pub(crate) fn channels(self) -> usize {
+        match self {
+            Self::Binary => 256,
+            Self::Base64 => usize::from(0x80 - DIGIT),
+        }
+    }
+
+    /// The message that carries bytes on a channel.
     pub(crate) fn encode(self, channel: u8, bytes: &[u8]) -> Message {
         match self {
             Self::Binary => {
@@ -30,7 +38,7 @@ impl Codec {
             }
             Self::Base64 => {
                 let mut message = String::with_capacity(1 + bytes.len().div_ceil(3) * 4);
-                message.push(char::from(DIGIT.saturating_add(channel)));
+                message.push(char::from(DIGIT.wrapping_add(channel)));
                 BASE64_STANDARD.encode_string(bytes, &mut message);
                 Message::text(message)
             }

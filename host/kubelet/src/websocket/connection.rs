@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     select,
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -18,18 +18,16 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, frame::coding::CloseCode},
     },
 };
+use tokio_util::sync::CancellationToken;
 
-use super::{CLOSE, Violation, close, config, normal};
-use crate::streams::Activity;
+use super::{Violation, close, config, normal};
+use crate::streams::{Activity, CLOSE, DRAIN, Streams, drained};
 
 /// Messages that wait while one is sent.
 const QUEUE: usize = 4;
 /// A pong goes out this often. kubectl gives up on a server that sends none for a minute, and those that answer its
 /// pings wait behind input that nobody takes.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// All that is left to send when nobody sends any more must go out within this time, or the connection is cut.
-const FINISH: Duration = Duration::from_secs(10);
-
 /// Takes what comes.
 pub(crate) trait Receiver: Send {
     /// Takes the payload of a message, text or binary. Until it is done, nothing more is read.
@@ -54,7 +52,7 @@ impl Sender {
         let Self { messages, alive } = self;
         drop(alive);
         // If nobody takes it, the connection is broken or about to be cut: there is nothing more to do.
-        let _ = timeout(FINISH, messages.send(message)).await;
+        let _ = timeout(DRAIN, messages.send(message)).await;
     }
 }
 
@@ -72,8 +70,8 @@ pub(crate) fn outgoing() -> (Sender, Outgoing) {
 }
 
 /// Serves an upgraded connection until it is over: all senders are gone and the close is done, the peer has closed, it
-/// broke a rule, or was silent for `idle`. Both `receiver` and the way out are dropped as soon as the end has begun.
-pub(crate) async fn run<Io>(io: Io, receiver: impl Receiver, outgoing: Outgoing, idle: Duration)
+/// broke a rule, or was idle for too long. Both `receiver` and the way out are dropped as soon as the end has begun.
+pub(crate) async fn run<Io>(io: Io, receiver: impl Receiver, outgoing: Outgoing, streams: &Streams)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -83,8 +81,9 @@ where
     let last = select! {
         last = read(&mut stream, receiver, &activity) => last,
         last = write(&mut sink, messages, &activity) => last,
-        () = overdue(alive) => None,
-        () = activity.idle(idle) => Some(Message::Close(Some(close(CloseCode::Away, "idle for too long")))),
+        // A peer that takes nothing takes no close either.
+        () = overdue(alive, &streams.stop) => return,
+        () = activity.idle(streams.limits.idle) => Some(Message::Close(Some(close(CloseCode::Away, "idle for too long")))),
     };
     let _ = timeout(CLOSE, async {
         if let Some(last) = last
@@ -149,10 +148,10 @@ where
     }
 }
 
-/// Is over when nobody has sent anything any more for as long as that may take to go out.
-async fn overdue(mut alive: mpsc::Receiver<Infallible>) {
+/// Is over when what was left to send when the last sender went has had its time.
+async fn overdue(mut alive: mpsc::Receiver<Infallible>, stop: &CancellationToken) {
     while alive.recv().await.is_some() {}
-    sleep(FINISH).await;
+    drained(stop).await;
 }
 
 /// Ends the stream, and drops it only when the peer has ended it too: bytes of the peer that nobody has read would make
