@@ -1,7 +1,7 @@
 //! The streams of a connection: what the driver and the handles share.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Ended, Headers, Limits, Status, StreamError, frame, header_block::EmptyBlocks, pieces::Pieces};
 
-/// Bytes of one data frame that is sent, at most: a stream waits no longer than for such a frame of each other stream.
+/// Bytes of one data frame that is sent, at most: a stream waits for no more than such a frame of each other stream,
+/// after the one that is being written.
 pub(super) const CHUNK: usize = 32 * 1024;
 
 /// Bytes that wait to be sent on a stream, at which its writer waits. One more chunk than the one that is being written.
@@ -40,7 +41,7 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Streams {
     limits: Limits,
-    open: HashMap<u32, Stream>,
+    open: BTreeMap<u32, Stream>,
     /// The last stream of the peer that was accepted.
     last_good: u32,
     /// Streams that nobody has accepted yet.
@@ -124,7 +125,7 @@ impl Streams {
     fn new(limits: Limits) -> Self {
         Self {
             limits,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             last_good: 0,
             arrivals: VecDeque::new(),
             accepting: true,
