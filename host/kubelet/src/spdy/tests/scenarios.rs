@@ -1,17 +1,22 @@
 //! What peers do, and what they get for it.
 
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{FutureExt, poll};
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncRead, AsyncReadExt, ReadBuf},
     task::yield_now,
     time::{Instant, sleep, timeout},
 };
 
 use super::client::{FIN, Sent, UNIDIRECTIONAL, connect, connect_over, data, goaway, headers, ping, rst_stream};
-use crate::spdy::{Ended, Limits, ProtocolError, Status, StreamError};
+use crate::spdy::{Connection, Ended, Limits, ProtocolError, Status, StreamError};
 
 fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
@@ -182,6 +187,23 @@ async fn a_peer_that_vanishes_ends_everything() {
     assert_eq!(stream.reader.read().await.unwrap().unwrap(), "bye", "what was received can be read");
     assert!(matches!(stream.reader.read().await, Err(StreamError::Connection(Ended::ByPeer))));
     assert!(matches!(stream.writer.write(bytes("no")).await, Err(StreamError::Connection(Ended::ByPeer))));
+}
+
+/// A transport that cannot be read.
+struct Unreadable(io::ErrorKind);
+
+impl AsyncRead for Unreadable {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(self.0.into()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_fails_ends_the_connection() {
+    let failing = |kind| Connection::new(tokio::io::join(Unreadable(kind), tokio::io::sink()), Limits::new(1)).0;
+    assert!(matches!(failing(io::ErrorKind::UnexpectedEof).closed().await, Ended::ByPeer), "TLS cut off");
+    let ended = failing(io::ErrorKind::ConnectionReset).closed().await;
+    assert_eq!(ended.to_string(), "the SPDY connection broke: connection reset");
 }
 
 #[tokio::test(start_paused = true)]
