@@ -9,6 +9,8 @@
 mod channels;
 mod pairs;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::{future::Future, sync::Arc};
 
