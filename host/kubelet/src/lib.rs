@@ -9,6 +9,7 @@
 //! ```
 
 mod client;
+pub mod logs;
 mod pods;
 pub mod session;
 
