@@ -12,6 +12,7 @@ mod client;
 pub mod logs;
 mod pods;
 pub mod session;
+pub mod stats;
 
 pub use client::{Client, ClientEvent, ClientInput, ClientOutput, Outcome};
 pub use pods::{NodePod, Pods};
