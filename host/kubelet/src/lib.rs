@@ -9,7 +9,10 @@
 //! ```
 
 mod client;
+pub mod logs;
 mod pods;
+pub mod session;
+pub mod stats;
 
 pub use client::{Client, ClientEvent, ClientInput, ClientOutput, Outcome};
 pub use pods::{NodePod, Pods};
