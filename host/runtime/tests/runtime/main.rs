@@ -9,6 +9,7 @@
 )]
 
 mod contract;
+mod driver;
 mod faults;
 mod guests;
 mod imports;

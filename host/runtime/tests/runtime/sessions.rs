@@ -20,7 +20,7 @@ pub(crate) fn generation() -> Generation {
     Generation { wasm: guest("sessions"), label: "sessions.wasm".into(), ..crate::probe::generation() }
 }
 
-fn named(name: &str) -> Generation {
+pub(crate) fn named(name: &str) -> Generation {
     let mut generation = generation();
     generation.startup.settings = format!(r#"{{"name": "{name}"}}"#).into();
     generation
@@ -32,7 +32,7 @@ fn with_limits(limits: Limits) -> Generation {
     generation
 }
 
-fn exec(line: &str) -> Request {
+pub(crate) fn exec(line: &str) -> Request {
     let command = line.split(' ').map(ToOwned::to_owned).collect();
     Request::Exec(Exec { container: "app".into(), command, stdin: true, tty: None })
 }
