@@ -29,6 +29,9 @@ impl Egress {
     ///
     /// See [`Failure`]. An HTTP answer that does not switch protocols is none, but [`Dialled::Refused`].
     pub async fn dial(&self, transport: &Transport) -> Result<Dialled, Failure> {
+        if *transport == Transport::None {
+            return Ok(Dialled::Opened(Answer::default(), Connection::None));
+        }
         let mut record = self.0.metrics.start();
         let dialled = timeout(self.0.limits.request_timeout, dial(&self.0.connector, transport)).await;
         let dialled = dialled.unwrap_or(Err(Failure::Timeout));

@@ -17,6 +17,7 @@ mod client;
 mod events;
 #[cfg(test)]
 mod fakes;
+pub mod logs;
 mod metrics;
 mod path;
 mod pods;
@@ -30,6 +31,7 @@ pub mod session;
 // Public for the fuzz targets.
 #[doc(hidden)]
 pub mod spdy;
+pub mod stats;
 mod streams;
 mod supervision;
 #[cfg(test)]
