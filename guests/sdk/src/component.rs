@@ -97,7 +97,7 @@ impl<P: Instance + Stats> StatsGuest for Component<P> {
 /// `vk_sdk::export!(MyProvider: Logs + Sessions + Stats);` or any part of it. The host then offers what they serve.
 #[macro_export]
 macro_rules! export {
-    ($provider:ty $(: $($interface:ident)++)?) => {
+    ($provider:ty $(: $interface:ident $(+ $more:ident)*)?) => {
         const _: () = {
             impl $crate::component::Instance for $provider {
                 fn place<R>(f: impl FnOnce(&::std::cell::OnceCell<Self>) -> R) -> R {
@@ -109,7 +109,10 @@ macro_rules! export {
             }
             type Component = $crate::component::Component<$provider>;
             $crate::bindings::export! { Component with_types_in $crate::bindings }
-            $($($crate::__export_interface! { $interface Component })+)?
+            $(
+                $crate::__export_interface! { $interface Component }
+                $($crate::__export_interface! { $more Component })*
+            )?
         };
     };
 }
