@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use vk_sdk::{
     Error, PodId, Result,
-    sessions::{Action, Event, Opened, Request, Transport, Upgrade, Websocket},
+    sessions::{Action, Answer, Event, Opened, Request, Transport, Upgrade, Websocket},
 };
 
 use crate::{
@@ -24,7 +24,9 @@ pub(crate) enum State {
     /// A forwarded port that sends back what it gets.
     Echo,
     /// A command at the other end of a connection.
-    RelayedCommand,
+    RelayedCommand {
+        stdin: bool,
+    },
     /// A forwarded port at the other end of a connection.
     RelayedPort,
 }
@@ -36,7 +38,7 @@ pub(crate) fn open(store: &dyn Store, pod: &PodId, request: Request) -> Result<O
     }
     Ok(match (request, details.workload) {
         (Request::Exec(exec), workload) => match workload.exec_via {
-            Some(url) => Opened::over(transport(&url)?, State::RelayedCommand),
+            Some(url) => Opened::over(transport(&url)?, State::RelayedCommand { stdin: exec.stdin }),
             None => Opened::unconnected(State::Shell(Shell::new(exec))),
         },
         (Request::Attach(attach), workload) => {
@@ -66,8 +68,8 @@ pub(crate) fn step(store: &dyn Store, pod: &PodId, state: &mut State, events: Ve
         State::Shell(shell) => shell.step(pod, store, events),
         State::Attachment(attachment) => attachment.step(pod, store, events),
         State::Echo => Ok(echo(events)),
-        State::RelayedCommand => relay(events, true),
-        State::RelayedPort => relay(events, false),
+        State::RelayedCommand { stdin } => relay_command(events, *stdin),
+        State::RelayedPort => relay_port(events),
     }
 }
 
@@ -83,33 +85,40 @@ fn echo(events: Vec<Event>) -> Vec<Action> {
     actions
 }
 
-fn relay(events: Vec<Event>, command: bool) -> Result<Vec<Action>> {
+fn relay_port(events: Vec<Event>) -> Result<Vec<Action>> {
     let mut actions = Vec::new();
-    let mut opened = false;
     for event in events {
         match event {
-            Event::Opened(_) => opened = true,
-            Event::Refused(answer) => {
-                let status = answer.status;
-                return Err(Error::unavailable(format!("what the pod names as its backend answered {status}")));
-            }
-            Event::Disconnected(ending) if command => match ending.code {
+            Event::Opened(_) => actions.push(Action::Relay),
+            Event::Refused(answer) => return Err(refused(&answer)),
+            // The host copies the rest, and the end of it.
+            _ => {}
+        }
+    }
+    Ok(actions)
+}
+
+fn relay_command(events: Vec<Event>, stdin: bool) -> Result<Vec<Action>> {
+    let mut actions = Vec::new();
+    for event in events {
+        match event {
+            Event::Opened(_) => actions.push(Action::Relay),
+            Event::Refused(answer) => return Err(refused(&answer)),
+            // On a WebSocket the host leaves it to the provider. Without input the end of it means nothing.
+            Event::InputClosed if stdin => actions.push(Action::CloseSend),
+            Event::Disconnected(ending) => match ending.code {
                 None | Some(1000) => actions.push(Action::Exit(0)),
                 Some(code) => {
                     let reason = ending.reason;
                     return Err(Error::unavailable(format!("the backend closed with code {code}: {reason}")));
                 }
             },
-            // What comes together with the opening, before the host relays.
-            Event::Text(text) => actions.push(Action::output(text)),
-            Event::Binary(bytes) => actions.push(Action::Output(bytes)),
-            Event::Input(bytes) => actions.push(Action::SendBinary(bytes)),
-            Event::InputClosed => actions.push(Action::CloseSend),
-            Event::Disconnected(_) | Event::Resized(_) | Event::Woken | Event::Abandoned => {}
+            _ => {}
         }
     }
-    if opened {
-        actions.push(Action::Relay);
-    }
     Ok(actions)
+}
+
+fn refused(answer: &Answer) -> Error {
+    Error::unavailable(format!("what the pod names as its backend answered {}", answer.status))
 }

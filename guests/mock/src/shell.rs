@@ -39,6 +39,8 @@ use crate::{
 
 /// How many bytes a step moves.
 const BUDGET: usize = 1 << 20;
+/// Less output than this is sent together.
+const SMALL: usize = 64 << 10;
 /// How much starting a command counts for.
 const COMMAND: usize = 4 << 10;
 /// How much input is kept that no command has read: the session's state has room for it.
@@ -205,13 +207,18 @@ impl Shell {
 
     fn emit(&self, sink: Sink, actions: &mut Vec<Action>) {
         let Sink { output, errors, .. } = sink;
-        let terminal = self.terminal.is_some();
-        if !output.is_empty() {
-            actions.push(Action::Output(if terminal { shown(&output) } else { output }));
-        }
-        if !errors.is_empty() {
+        match self.terminal {
             // A terminal has one stream.
-            actions.push(if terminal { Action::Output(shown(&errors)) } else { Action::ErrorOutput(errors) });
+            Some(_) => {
+                say(shown(&output), actions);
+                say(shown(&errors), actions);
+            }
+            None => {
+                say(output, actions);
+                if !errors.is_empty() {
+                    actions.push(Action::ErrorOutput(errors));
+                }
+            }
         }
     }
 
@@ -340,6 +347,15 @@ impl Shell {
             }
             Err(problem) => self.begin(fail(2, format!("sh: {problem}"))),
         }
+    }
+}
+
+/// Sends output, together with that before it while both are small.
+fn say(mut output: Vec<u8>, actions: &mut Vec<Action>) {
+    match actions.last_mut() {
+        _ if output.is_empty() => {}
+        Some(Action::Output(before)) if before.len() + output.len() <= SMALL => before.append(&mut output),
+        _ => actions.push(Action::Output(output)),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{Cursor, Provider, Result, component::milliseconds};
 ///
 /// Following is the host's loop: a provider only reads, and waits for nothing.
 pub trait Logs: Provider {
-    /// A piece of a container's log, at most a few MiB; `after` is where the piece before it ended. The query stays the
+    /// A piece of a container's log, at most 4 MiB; `after` is where the piece before it ended. The query stays the
     /// same from the first piece to the last; its `tail_lines` and `since` shape only the first.
     ///
     /// # Errors

@@ -183,3 +183,91 @@ fn read_state<P: Sessions>(bytes: &[u8]) -> Result<P::State> {
         Error::unavailable(format!("the session was begun by another version of {}: begin it again", P::NAME))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Changes, Cursor, Deletion, Description, ErrorKind, Observation, Pod, Startup};
+
+    /// Counts the bytes that come, and remembers as many.
+    struct Counter;
+
+    impl Provider for Counter {
+        const NAME: &'static str = "counter";
+        const VERSION: &'static str = "1";
+
+        fn configure(_: Startup) -> Result<Self> {
+            unreachable!()
+        }
+        fn describe(&self) -> Result<Description> {
+            unreachable!()
+        }
+        fn create(&self, _: Pod) -> Result<Observation> {
+            unreachable!()
+        }
+        fn delete(&self, _: PodId, _: Duration) -> Result<Deletion> {
+            unreachable!()
+        }
+        fn get(&self, _: PodId) -> Result<Observation> {
+            unreachable!()
+        }
+        fn poll(&self, _: Option<Cursor>) -> Result<Changes> {
+            unreachable!()
+        }
+    }
+
+    impl Sessions for Counter {
+        type State = String;
+
+        fn open(&self, _: PodId, _: Request) -> Result<Opened<String>> {
+            Ok(Opened::unconnected(String::new()))
+        }
+
+        fn step(&self, _: &PodId, state: &mut String, events: Vec<Event>) -> Result<Vec<Action>> {
+            for event in events {
+                if let Event::Input(bytes) = event {
+                    state.extend(bytes.iter().map(|_| 'x'));
+                }
+            }
+            Ok(vec![Action::output(state.len().to_string())])
+        }
+    }
+
+    fn pod() -> PodId {
+        PodId { namespace: "d".into(), name: "p".into(), uid: "u".into(), handle: None }
+    }
+
+    fn input(state: &[u8], bytes: usize) -> Result<wit::Progress> {
+        step(&Counter, &pod(), state, vec![Event::Input(vec![0; bytes])])
+    }
+
+    #[test]
+    fn a_state_is_handed_on_from_step_to_step() {
+        let begun = open(&Counter, pod(), Request::PortForward(80)).unwrap();
+        assert_eq!(begun.state, b"\x01\"\"");
+        let progress = input(&begun.state, 3).unwrap();
+        assert_eq!(progress.actions, [Action::output("3")]);
+        let progress = input(&progress.state.unwrap(), 2).unwrap();
+        assert_eq!(progress.actions, [Action::output("5")]);
+        // What has not changed is not sent again.
+        assert_eq!(input(&progress.state.unwrap(), 0).unwrap().state, None);
+    }
+
+    #[test]
+    fn a_state_of_another_version_or_of_too_many_bytes_ends_the_session() {
+        for state in [&b""[..], b"\x02\"\"", b"\x01{"] {
+            let error = input(state, 1).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unavailable);
+            assert_eq!(error.message, "the session was begun by another version of counter: begin it again");
+        }
+        let fits = MAX_STATE - 3;
+        assert_eq!(input(b"\x01\"\"", fits).unwrap().state.unwrap().len(), MAX_STATE);
+        let error = input(b"\x01\"\"", fits + 1).unwrap_err();
+        assert_eq!(error.message, "the session's state has 65537 bytes, of which the host keeps 65536");
+    }
+
+    #[test]
+    fn what_is_longer_than_the_contract_can_say_is_cut() {
+        assert_eq!(Action::wake_after(Duration::MAX), Action::WakeAfter(u32::MAX));
+    }
+}

@@ -57,9 +57,8 @@ impl Terminal {
                 4 => typed.input.append(&mut self.line),
                 // Backspace.
                 8 | 127 => {
-                    if self.line.pop().is_some() {
-                        typed.echo.extend(b"\x08 \x08");
-                    }
+                    let erased = self.line.pop().map(|_| b"\x08 \x08");
+                    typed.echo.extend(erased.into_iter().flatten());
                 }
                 _ if self.line.len() < LONGEST_LINE => {
                     typed.echo.push(*byte);

@@ -209,11 +209,11 @@ fn cat_sends_back_what_comes_until_the_input_ends() {
 
 #[test]
 fn input_goes_to_whoever_reads_next() {
-    let mut session = Session::new(&["sh", "-c", "head -c 3; echo; sleep 0.05; wc -c"], true, false);
+    let mut session = Session::new(&["sh", "-c", "head -c 3; echo; sleep 0.3; wc -c"], true, false);
     session.step(vec![opened(), Event::Input(b"abcdefg".to_vec()), Event::InputClosed]).unwrap();
-    assert!(matches!(session.wake, Some(1..=50)), "{:?}", session.wake);
+    assert!(matches!(session.wake, Some(1..=300)), "{:?}", session.wake);
     #[expect(clippy::disallowed_methods, reason = "the mock's time is the real one")]
-    std::thread::sleep(Duration::from_millis(60));
+    std::thread::sleep(Duration::from_millis(310));
     session.event(Event::Woken);
     assert_eq!((session.output().as_str(), session.code), ("abc\n4\n", Some(0)));
 }
@@ -230,7 +230,7 @@ fn sleep_wakes_up_in_time_however_often_it_is_disturbed() {
     let mut session = Session::new(&["sleep", "0.2"], true, false);
     session.event(opened());
     let first = session.wake.unwrap();
-    assert!((100..=200).contains(&first), "{first}");
+    assert!((1..=200).contains(&first), "{first}");
     session.input(b"x");
     assert!(session.wake.unwrap() <= first);
     assert_eq!(session.code, None);
