@@ -69,14 +69,14 @@ impl Websocket {
 
     /// The same with a header beside those of the handshake.
     #[must_use]
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
     /// The same with a subprotocol to offer, after those that were named before.
     #[must_use]
-    pub fn with_protocol(mut self, protocol: impl Into<String>) -> Self {
+    pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
         self.protocols.push(protocol.into());
         self
     }
@@ -91,14 +91,14 @@ impl Upgrade {
 
     /// The same with a header beside those of the upgrade.
     #[must_use]
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
     /// The same with a body.
     #[must_use]
-    pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
