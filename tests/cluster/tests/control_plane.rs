@@ -10,6 +10,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use vk_cluster::{Cluster, KubectlRelease, Options, Program};
 
+/// Who the API server is for kubelets.
+const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+
 async fn kubectl(cluster: &Cluster, arguments: &[&str]) -> String {
     let output = cluster.kubectl().args(arguments).output().await.expect("kubectl runs");
     assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -98,7 +101,7 @@ async fn the_api_server_may_use_kubelets_and_released_kubectls_the_api_server() 
     let options = Options { controller_manager: false, scheduler: false, ..Options::default() };
     let cluster = Cluster::start(options).await.expect("a control plane");
     for subresource in ["proxy", "log", "stats", "metrics"] {
-        let may = ["auth", "can-i", "create", &format!("nodes/{subresource}"), "--as", "kube-apiserver-kubelet-client"];
+        let may = ["auth", "can-i", "create", "nodes", "--subresource", subresource, "--as", KUBELET_CLIENT];
         assert_eq!(kubectl(&cluster, &may).await.trim(), "yes", "{subresource}");
     }
     let files = cluster.kubelet_certificate();
