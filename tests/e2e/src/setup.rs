@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use vk_cluster::{CertificateFiles, Cluster};
+
 /// Settings of the mock, its sandbox, flags and variables; what is not said is what most tests want.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -16,6 +18,21 @@ pub struct Setup {
     pub(crate) with_backend: bool,
     pub(crate) with_grant: bool,
     pub(crate) provider: Option<Vec<String>>,
+    pub(crate) certificate: Certificate,
+}
+
+/// Where the kubelet API's serving certificate comes from.
+#[derive(Debug, Clone, Default)]
+pub enum Certificate {
+    /// Files of the cluster's authority, the same for all.
+    #[default]
+    OfCluster,
+    /// Files of the test's.
+    Files(CertificateFiles),
+    /// A request that somebody must approve.
+    Requested,
+    /// Nobody has signed it.
+    SelfSigned,
 }
 
 impl Default for Setup {
@@ -32,6 +49,7 @@ impl Default for Setup {
             with_backend: true,
             with_grant: true,
             provider: None,
+            certificate: Certificate::default(),
         }
     }
 }
@@ -103,6 +121,38 @@ impl Setup {
     pub fn provider(mut self, flags: &[&str]) -> Self {
         self.provider = Some(flags.iter().map(|flag| (*flag).to_owned()).collect());
         self
+    }
+
+    /// What the kubelet API serves with.
+    pub fn certificate(mut self, certificate: Certificate) -> Self {
+        self.certificate = certificate;
+        self
+    }
+
+    /// The flags of the kubelet API: on a free port of 127.0.0.1, for the cluster's clients.
+    pub(crate) fn kubelet(&self, cluster: &Cluster) -> Vec<String> {
+        let flag = |name: &str, value: &str| [name.to_owned(), value.to_owned()];
+        let file = |path: &PathBuf| path.display().to_string();
+        let mut flags = flag("--listen", "127.0.0.1:0").to_vec();
+        flags.extend(flag("--client-ca-file", &file(&cluster.authority())));
+        if !self.flags.iter().any(|flag| flag == "--address") {
+            flags.extend(flag("--address", "127.0.0.1"));
+        }
+        let files = match &self.certificate {
+            Certificate::OfCluster => cluster.kubelet_certificate(),
+            Certificate::Files(files) => files.clone(),
+            Certificate::Requested => {
+                flags.extend(flag("--serving-certificate", "csr"));
+                return flags;
+            }
+            Certificate::SelfSigned => {
+                flags.extend(flag("--serving-certificate", "self-signed"));
+                return flags;
+            }
+        };
+        flags.extend(flag("--tls-cert-file", &file(&files.certificate)));
+        flags.extend(flag("--tls-private-key-file", &file(&files.key)));
+        flags
     }
 
     /// The configuration file, for a backend at `url`.
