@@ -11,6 +11,7 @@ pub struct Setup {
     pub(crate) cpu: u32,
     pub(crate) memory: String,
     pub(crate) settings: String,
+    pub(crate) net: Vec<String>,
     pub(crate) sandbox: String,
     pub(crate) flags: Vec<String>,
     pub(crate) variables: Vec<(String, String)>,
@@ -42,6 +43,7 @@ impl Default for Setup {
             cpu: 2_000,
             memory: "4Ti".to_owned(),
             settings: String::new(),
+            net: Vec::new(),
             sandbox: String::new(),
             flags: Vec::new(),
             variables: Vec::new(),
@@ -84,6 +86,12 @@ impl Setup {
     pub fn sandbox(mut self, line: &str) -> Self {
         self.sandbox.push_str(line);
         self.sandbox.push('\n');
+        self
+    }
+
+    /// A grant of `sandbox.net`, beside the backend's.
+    pub fn net(mut self, grant: &str) -> Self {
+        self.net.push(grant.to_owned());
         self
     }
 
@@ -159,7 +167,9 @@ impl Setup {
     pub(crate) fn configuration(&self, url: &str) -> String {
         let Self { pods, cpu, memory, settings, sandbox, .. } = self;
         let backend = if self.with_backend { format!("backend = \"{url}\"\n") } else { String::new() };
-        let net = if self.with_backend && self.with_grant { format!("net = [\"{url}\"]\n") } else { String::new() };
+        let backends = (self.with_backend && self.with_grant).then_some(url);
+        let grants: Vec<&str> = backends.into_iter().chain(self.net.iter().map(String::as_str)).collect();
+        let net = if grants.is_empty() { String::new() } else { format!("net = {grants:?}\n") };
         format!(
             "cpu = \"{cpu}\"\nmemory = \"{memory}\"\npods = \"{pods}\"\npoll-after = \"250ms\"\n{backend}{settings}\n[sandbox]\n{net}{sandbox}"
         )
