@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use crate::binaries::{Binaries, Program};
 use crate::component::Component;
 use crate::directory::Directory;
-use crate::pki::{Identity, Pki};
+use crate::pki::{CertificateFiles, Identity, KUBELET, KUBELET_CLIENT, LOOPBACK, Pki};
 use crate::probe::Probe;
 use crate::reaper::Reaper;
-use crate::{Error, ports};
+use crate::{Error, arguments, ports};
 
 /// How often a control plane is started anew when a port was taken in spite of its reservation.
 const ATTEMPTS: usize = 3;
@@ -29,8 +30,13 @@ pub struct Options {
     pub controller_manager: bool,
     /// Whether kube-scheduler runs. Without it pods must name their node.
     pub scheduler: bool,
+    /// Whether the API server refuses a kubelet whose serving certificate is not of the cluster's authority. Without it a
+    /// self-signed one will do.
+    pub kubelet_authority: bool,
     /// Flags for kube-apiserver, after all others, so that they override them.
     pub apiserver_flags: Vec<String>,
+    /// Flags for kube-controller-manager, likewise.
+    pub controller_manager_flags: Vec<String>,
     /// The folder for all state, emptied first and removed at the end; a fresh temporary one by default.
     pub directory: Option<PathBuf>,
 }
@@ -41,7 +47,9 @@ impl Default for Options {
             feature_gates: Vec::new(),
             controller_manager: true,
             scheduler: true,
+            kubelet_authority: true,
             apiserver_flags: Vec::new(),
+            controller_manager_flags: Vec::new(),
             directory: None,
         }
     }
@@ -102,7 +110,7 @@ impl Cluster {
         let administrator = pki.client("admin", Some("system:masters"))?;
         pki.write_kubeconfig(&root.join("kubeconfig"), "admin", &administrator)?;
         let probe = Probe::new(&pki, &administrator)?;
-        let apiserver_arguments = apiserver_arguments(options, &pki, port, etcd);
+        let apiserver_arguments = arguments::apiserver(options, &pki, port, etcd);
 
         let cluster = Cluster {
             reaper,
@@ -114,17 +122,20 @@ impl Cluster {
             server,
             apiserver_arguments,
         };
-        let etcd_arguments = etcd_arguments(&cluster.directory.path().join("etcd"), etcd, etcd_peer);
+        let etcd_arguments = arguments::etcd(&cluster.directory.path().join("etcd"), etcd, etcd_peer);
         cluster.run(Program::Etcd, &etcd_arguments, &[format!("http://127.0.0.1:{etcd}/health")]).await?;
         cluster.run_apiserver().await?;
+        cluster.allow_kubelet_client().await?;
         if options.controller_manager {
-            let arguments = cluster.controller_manager_arguments(options)?;
+            let kubeconfig = cluster.kubeconfig_for("system:kube-controller-manager", None)?;
+            let arguments = arguments::controller_manager(options, &cluster.pki, &kubeconfig);
             let account = "api/v1/namespaces/default/serviceaccounts/default";
             cluster.run(Program::ControllerManager, &arguments, &[cluster.url(account)]).await?;
         }
         if options.scheduler {
             let port = ports::reserve()?;
-            let arguments = cluster.scheduler_arguments(options, port)?;
+            let kubeconfig = cluster.kubeconfig_for("system:kube-scheduler", None)?;
+            let arguments = arguments::scheduler(options, &cluster.pki, &kubeconfig, port);
             cluster.run(Program::Scheduler, &arguments, &[format!("https://127.0.0.1:{port}/readyz")]).await?;
         }
         cluster.directory.say_ready()?;
@@ -148,8 +159,13 @@ impl Cluster {
 
     /// kubectl as administrator, with a home folder of its own, killed when its handle is dropped.
     pub fn kubectl(&self) -> Command {
+        self.kubectl_at(&self.binaries.path(Program::Kubectl))
+    }
+
+    /// Another kubectl, likewise.
+    pub fn kubectl_at(&self, program: &Path) -> Command {
         let home = self.directory.path().join("home");
-        let mut command = Command::new(self.binaries.path(Program::Kubectl));
+        let mut command = Command::new(program);
         command
             .env("KUBECONFIG", self.kubeconfig())
             .env("KUBECACHEDIR", home.join("cache"))
@@ -172,6 +188,27 @@ impl Cluster {
         let file = self.pki.path(&format!("{name}.kubeconfig"));
         self.pki.write_kubeconfig(&file, user, &identity)?;
         Ok(file)
+    }
+
+    /// The authority of all client certificates, the API server's own as a client of kubelets included: what a kubelet
+    /// is given as `--client-ca-file`. It also signs serving certificates.
+    pub fn authority(&self) -> PathBuf {
+        self.pki.path("ca.crt")
+    }
+
+    /// A serving certificate for kubelets on 127.0.0.1, which is there from the start.
+    pub fn kubelet_certificate(&self) -> CertificateFiles {
+        CertificateFiles::at(&self.pki.path(KUBELET))
+    }
+
+    /// Signs another serving certificate for a server on 127.0.0.1. `name` is its subject and the name of its files.
+    ///
+    /// # Errors
+    ///
+    /// When the certificate cannot be made or the files not be written.
+    pub fn sign_serving(&self, name: &str) -> Result<CertificateFiles, Error> {
+        self.pki.sign_serving(name, &LOOPBACK)?;
+        Ok(CertificateFiles::at(&self.pki.path(name)))
     }
 
     /// The log of a component. It exists once the component has been started.
@@ -207,6 +244,19 @@ impl Cluster {
         }
     }
 
+    /// Lets the API server use the kubelets' APIs, as administrators of clusters do: by a role that is there for it.
+    async fn allow_kubelet_client(&self) -> Result<(), Error> {
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"),
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": KUBELET_CLIENT},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "system:kubelet-api-admin"},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": KUBELET_CLIENT}],
+        });
+        self.probe.create(&self.url(&format!("apis/{group}/v1/clusterrolebindings")), &binding).await
+    }
+
     async fn end(&self, program: Program) {
         let mut components = self.components.lock().await;
         if let Some(position) = components.iter().position(|component| component.program() == program) {
@@ -240,107 +290,4 @@ impl Cluster {
     fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.server)
     }
-
-    fn controller_manager_arguments(&self, options: &Options) -> Result<Vec<String>, Error> {
-        let kubeconfig = self.kubeconfig_for("system:kube-controller-manager", None)?;
-        let file = |name| self.pki.path(name).display().to_string();
-        let mut arguments = client_arguments(&kubeconfig, options);
-        arguments.extend([
-            format!("--service-account-private-key-file={}", file("sa.key")),
-            format!("--root-ca-file={}", file("ca.crt")),
-            format!("--cluster-signing-cert-file={}", file("ca.crt")),
-            format!("--cluster-signing-key-file={}", file("ca.key")),
-            "--use-service-account-credentials".into(),
-            // Health and metrics, which nobody asks for.
-            "--secure-port=0".into(),
-            "--controllers=*,-cloud-node-lifecycle-controller".into(),
-        ]);
-        Ok(arguments)
-    }
-
-    fn scheduler_arguments(&self, options: &Options, port: u16) -> Result<Vec<String>, Error> {
-        let mut arguments = client_arguments(&self.kubeconfig_for("system:kube-scheduler", None)?, options);
-        arguments.extend([
-            format!("--secure-port={port}"),
-            format!("--tls-cert-file={}", self.pki.path("serving.crt").display()),
-            format!("--tls-private-key-file={}", self.pki.path("serving.key").display()),
-        ]);
-        Ok(arguments)
-    }
-}
-
-fn etcd_arguments(data: &Path, port: u16, peer: u16) -> Vec<String> {
-    let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer}"));
-    vec![
-        format!("--data-dir={}", data.display()),
-        format!("--listen-client-urls={client}"),
-        format!("--advertise-client-urls={client}"),
-        format!("--listen-peer-urls={peer}"),
-        format!("--initial-advertise-peer-urls={peer}"),
-        format!("--initial-cluster=default={peer}"),
-        // Nothing is to survive the machine.
-        "--unsafe-no-fsync".into(),
-        "--log-level=warn".into(),
-    ]
-}
-
-fn apiserver_arguments(options: &Options, pki: &Pki, port: u16, etcd: u16) -> Vec<String> {
-    let file = |name: &str| pki.path(name).display().to_string();
-    let mut arguments = vec![
-        format!("--etcd-servers=http://127.0.0.1:{etcd}"),
-        format!("--secure-port={port}"),
-        "--bind-address=127.0.0.1".into(),
-        // Of the addresses for documentation: without one the API server wants a default route.
-        "--advertise-address=192.0.2.1".into(),
-        "--endpoint-reconciler-type=none".into(),
-        format!("--tls-cert-file={}", file("serving.crt")),
-        format!("--tls-private-key-file={}", file("serving.key")),
-        format!("--client-ca-file={}", file("ca.crt")),
-        format!("--requestheader-client-ca-file={}", file("front-proxy-ca.crt")),
-        "--requestheader-allowed-names=front-proxy-client".into(),
-        "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
-        "--requestheader-group-headers=X-Remote-Group".into(),
-        "--requestheader-username-headers=X-Remote-User".into(),
-        format!("--proxy-client-cert-file={}", file("front-proxy-client.crt")),
-        format!("--proxy-client-key-file={}", file("front-proxy-client.key")),
-        "--authorization-mode=Node,RBAC".into(),
-        "--enable-admission-plugins=NodeRestriction".into(),
-        "--service-account-issuer=https://kubernetes.default.svc".into(),
-        format!("--service-account-key-file={}", file("sa.pub")),
-        format!("--service-account-signing-key-file={}", file("sa.key")),
-        "--api-audiences=api".into(),
-        "--service-cluster-ip-range=10.0.0.0/24".into(),
-        "--allow-privileged=true".into(),
-        "--max-requests-inflight=800".into(),
-        "--max-mutating-requests-inflight=400".into(),
-        "--kubelet-preferred-address-types=InternalIP,Hostname".into(),
-        "--profiling=false".into(),
-        "-v=1".into(),
-    ];
-    if !options.controller_manager {
-        // The plugin would refuse every pod, because nobody makes the default ServiceAccount.
-        arguments.push("--disable-admission-plugins=ServiceAccount".into());
-    }
-    arguments.extend(feature_gates(options));
-    arguments.extend(options.apiserver_flags.iter().cloned());
-    arguments
-}
-
-/// What the controller manager and the scheduler have in common.
-fn client_arguments(kubeconfig: &Path, options: &Options) -> Vec<String> {
-    let mut arguments = vec![
-        format!("--kubeconfig={}", kubeconfig.display()),
-        "--leader-elect=false".into(),
-        "--bind-address=127.0.0.1".into(),
-        // The defaults of 20 and 50 requests a second would be what a test of many pods measures.
-        "--kube-api-qps=400".into(),
-        "--kube-api-burst=800".into(),
-    ];
-    arguments.extend(feature_gates(options));
-    arguments
-}
-
-fn feature_gates(options: &Options) -> Option<String> {
-    let gates: Vec<String> = options.feature_gates.iter().map(|(name, on)| format!("{name}={on}")).collect();
-    (!gates.is_empty()).then(|| format!("--feature-gates={}", gates.join(",")))
 }

@@ -74,6 +74,17 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A program could not be downloaded or unpacked.
+    #[error("cannot get {what}: {why}; {remedy}")]
+    Download {
+        /// The program, with its version.
+        what: String,
+        /// What went wrong.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
+
     /// The folder asked for holds something else, which is not overwritten.
     #[error("{} is neither empty nor a control plane's folder: name another one", path.display())]
     ForeignDirectory {
@@ -136,8 +147,8 @@ pub enum Error {
         source: rcgen::Error,
     },
 
-    /// The client that asks for readiness could not be made.
-    #[error("cannot make the readiness client")]
+    /// The client that asks for readiness could not be made, or was refused something.
+    #[error("cannot ask the control plane as its administrator")]
     Probe(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

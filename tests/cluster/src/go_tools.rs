@@ -1,16 +1,15 @@
 //! Programs that are the tools of a Go module: built once, and kept by what they were built from.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
-use tokio::time::sleep;
 
+use crate::Error;
 use crate::component::tail;
-use crate::{Error, progress};
+use crate::once::once;
 
 /// A Go module whose tools are wanted as programs.
 #[derive(Debug, Clone)]
@@ -81,52 +80,17 @@ impl<'a> Build<'a> {
     }
 
     async fn cached(&self) -> Result<PathBuf, Error> {
-        let bin = self.folder.join("bin");
-        if !bin.is_dir() {
-            std::fs::create_dir_all(&self.folder).map_err(Error::file("create", &self.folder))?;
-            let _lock = self.lock().await?;
-            if !bin.is_dir() {
-                let what = format!("building {} (first time takes about {})", self.what, self.tools.takes);
-                progress::during(&what, self.build(&bin)).await?;
-            }
-        }
-        Ok(bin)
+        let what = format!("building {} (first time takes about {})", self.what, self.tools.takes);
+        once(&self.folder, &what, async |bin: &Path| self.build(bin).await).await
     }
 
-    async fn lock(&self) -> Result<File, Error> {
-        let path = self.folder.join("lock");
-        let file = File::create(&path).map_err(Error::file("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::Error(error)) => return Err(Error::file("lock", &path)(error)),
-            Err(TryLockError::WouldBlock) => {}
-        }
-        let waiting = async {
-            loop {
-                match file.try_lock() {
-                    Ok(()) => return Ok(()),
-                    Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(200)).await,
-                    Err(TryLockError::Error(error)) => return Err(Error::file("lock", &path)(error)),
-                }
-            }
-        };
-        progress::during(&format!("waiting for another build of {}", self.what), waiting).await?;
-        Ok(file)
-    }
-
-    /// Builds beside `bin` and renames, so that an interrupted build leaves nothing that looks whole.
     async fn build(&self, bin: &Path) -> Result<(), Error> {
-        self.sweep()?;
-        let output = tempfile::Builder::new()
-            .prefix(PARTIAL)
-            .tempdir_in(&self.folder)
-            .map_err(Error::file("create a folder in", &self.folder))?;
         let log = self.folder.join("build.log");
         let file = File::create(&log).map_err(Error::file("create", &log))?;
         let errors = file.try_clone().map_err(Error::file("duplicate", &log))?;
         let status = Command::new("go")
             .args(["build", "-mod=readonly", "-trimpath", "-ldflags", &self.link_flags, "-o"])
-            .arg(output.path())
+            .arg(bin)
             .arg("tool")
             .current_dir(&self.tools.module)
             .env("CGO_ENABLED", "0")
@@ -148,24 +112,12 @@ impl<'a> Build<'a> {
             return Err(Error::Build { what: self.what.clone(), status, log, tail });
         }
         for (made, name) in self.tools.rename {
-            let made = output.path().join(made);
-            std::fs::rename(&made, output.path().join(name)).map_err(Error::file("rename", &made))?;
-        }
-        std::fs::rename(output.path(), bin).map_err(Error::file("create", bin))
-    }
-
-    /// Removes what interrupted builds left. The lock is held, so nobody writes there.
-    fn sweep(&self) -> Result<(), Error> {
-        for entry in self.folder.read_dir().map_err(Error::file("list", &self.folder))?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-                std::fs::remove_dir_all(entry.path()).map_err(Error::file("remove", &entry.path()))?;
-            }
+            let made = bin.join(made);
+            std::fs::rename(&made, bin.join(name)).map_err(Error::file("rename", &made))?;
         }
         Ok(())
     }
 }
-
-const PARTIAL: &str = "partial-";
 
 #[cfg(test)]
 mod tests {

@@ -13,12 +13,15 @@
 //! moment: it holds one end of a pipe, and when the other end closes, for whatever reason, it ends the components and
 //! removes the folder.
 
+mod arguments;
 mod binaries;
 mod cluster;
 mod component;
 mod directory;
 mod error;
 mod go_tools;
+mod kubectl;
+mod once;
 mod pki;
 mod ports;
 mod probe;
@@ -30,4 +33,6 @@ pub use cluster::{Cluster, Options};
 pub use directory::{Holder, holder};
 pub use error::Error;
 pub use go_tools::GoTools;
+pub use kubectl::KubectlRelease;
+pub use pki::CertificateFiles;
 pub use progress::during;

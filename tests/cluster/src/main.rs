@@ -184,7 +184,13 @@ async fn down(folder: &Path) -> anyhow::Result<()> {
 
 fn usage(folder: &Path) -> String {
     let folder = folder.display();
-    format!("export KUBECONFIG={folder}/kubeconfig\nexport PATH={folder}/bin:$PATH")
+    let pki = format!("{folder}/pki");
+    format!(
+        "export KUBECONFIG={folder}/kubeconfig\n\
+         export PATH={folder}/bin:$PATH\n\
+         # for kubectl logs, exec and the like: vk-host --address 127.0.0.1 --client-ca-file {pki}/ca.crt \
+         --tls-cert-file {pki}/kubelet-serving.crt --tls-private-key-file {pki}/kubelet-serving.key"
+    )
 }
 
 fn say(text: &str) {

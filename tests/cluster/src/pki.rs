@@ -19,6 +19,31 @@ use crate::Error;
 const SERVER_NAMES: [&str; 6] =
     ["127.0.0.1", "localhost", "10.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
 
+/// Addresses of kubelets, which have no names here.
+pub(crate) const LOOPBACK: [&str; 1] = ["127.0.0.1"];
+
+/// Who the API server is for kubelets.
+pub(crate) const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+
+/// The files of the serving certificate that is there for kubelets.
+pub(crate) const KUBELET: &str = "kubelet-serving";
+
+/// Where a certificate and its private key are, in PEM.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+impl CertificateFiles {
+    /// `path` is that of both, without the extensions.
+    pub(crate) fn at(path: &Path) -> CertificateFiles {
+        CertificateFiles { certificate: path.with_added_extension("crt"), key: path.with_added_extension("key") }
+    }
+}
+
 /// The authority that everyone in the cluster trusts, and the folder its files are in.
 pub(crate) struct Pki {
     folder: PathBuf,
@@ -53,12 +78,9 @@ impl Pki {
         let authority = Authority::create("vk-cluster-ca")?;
         authority.write(&folder, "ca")?;
 
-        let mut serving = params("kube-apiserver")?;
-        serving.subject_alt_names = CertificateParams::new(SERVER_NAMES.map(str::to_owned).to_vec())
-            .map_err(certificate("kube-apiserver"))?
-            .subject_alt_names;
-        serving.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        authority.sign("kube-apiserver", serving)?.write(&folder, "serving")?;
+        authority.serving("kube-apiserver", &SERVER_NAMES)?.write(&folder, "serving")?;
+        authority.serving(KUBELET, &LOOPBACK)?.write(&folder, KUBELET)?;
+        authority.client(KUBELET_CLIENT, None)?.write(&folder, "kubelet-client")?;
 
         // Aggregated API servers recognise the API server by a certificate of an authority that signs nothing else.
         let front_proxy = Authority::create("vk-cluster-front-proxy-ca")?;
@@ -80,6 +102,11 @@ impl Pki {
     /// Signs a client certificate for `user`, in `group` if one is given.
     pub(crate) fn client(&self, user: &str, group: Option<&str>) -> Result<Identity, Error> {
         self.authority.client(user, group)
+    }
+
+    /// Signs a serving certificate for these addresses and names, and writes it into files called `name`.
+    pub(crate) fn sign_serving(&self, name: &str, addresses: &[&str]) -> Result<(), Error> {
+        self.authority.serving(name, addresses)?.write(&self.folder, name)
     }
 
     /// The certificate of the authority.
@@ -132,6 +159,14 @@ impl Authority {
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(user, params)
+    }
+
+    fn serving(&self, name: &str, addresses: &[&str]) -> Result<Identity, Error> {
+        let addresses = addresses.iter().map(|&address| address.to_owned()).collect::<Vec<_>>();
+        let mut params = params(name)?;
+        params.subject_alt_names = CertificateParams::new(addresses).map_err(certificate(name))?.subject_alt_names;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(name, params)
     }
 
     fn write(&self, folder: &Path, name: &str) -> Result<(), Error> {

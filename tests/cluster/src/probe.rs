@@ -1,4 +1,4 @@
-//! Asks etcd and the API server over HTTP whether they are ready.
+//! Asks etcd and the API server over HTTP whether they are ready, and has the API server make the first object.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
 
 use crate::Error;
 use crate::pki::{Identity, Pki};
@@ -40,6 +41,15 @@ impl Probe {
     /// Whether a GET of `url` answers 200.
     pub(crate) async fn is_ok(&self, url: &str) -> bool {
         matches!(self.client.get(url).send().await, Ok(answer) if answer.status() == StatusCode::OK)
+    }
+
+    /// Creates an object by POST to `url`, unless it is there.
+    pub(crate) async fn create(&self, url: &str, object: &Value) -> Result<(), Error> {
+        let answer = self.client.post(url).json(object).send().await.map_err(probe)?;
+        match answer.error_for_status_ref() {
+            Err(error) if answer.status() != StatusCode::CONFLICT => Err(probe(error)),
+            _ => Ok(()),
+        }
     }
 }
 

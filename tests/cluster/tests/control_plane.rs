@@ -8,7 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
-use vk_cluster::{Cluster, Options, Program};
+use vk_cluster::{Cluster, KubectlRelease, Options, Program};
+
+/// Who the API server is for kubelets.
+const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 
 async fn kubectl(cluster: &Cluster, arguments: &[&str]) -> String {
     let output = cluster.kubectl().args(arguments).output().await.expect("kubectl runs");
@@ -90,6 +93,29 @@ async fn a_node_identity_may_write_its_own_node_and_no_other() {
         command.arg("--kubeconfig").arg(&config).args(["create", "-f"]).arg(&file);
         let output = command.output().await.expect("kubectl runs");
         assert_eq!(output.status.success(), allowed, "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_may_use_kubelets_and_released_kubectls_the_api_server() {
+    let options = Options { controller_manager: false, scheduler: false, ..Options::default() };
+    let cluster = Cluster::start(options).await.expect("a control plane");
+    for subresource in ["proxy", "log", "stats", "metrics"] {
+        let may = ["auth", "can-i", "create", "nodes", "--subresource", subresource, "--as", KUBELET_CLIENT];
+        assert_eq!(kubectl(&cluster, &may).await.trim(), "yes", "{subresource}");
+    }
+    let files = cluster.kubelet_certificate();
+    let text = std::fs::read_to_string(cluster.authority()).expect("the authority");
+    assert!(text.starts_with("-----BEGIN CERTIFICATE-----"), "{text}");
+    let another = cluster.sign_serving("another.example").expect("another certificate");
+    assert!(files.certificate.is_file() && files.key.is_file() && another.key.is_file());
+
+    for release in [KubectlRelease::V1_30, KubectlRelease::V1_34, KubectlRelease::V1_37] {
+        let program = release.program().await.expect("a kubectl");
+        let output = cluster.kubectl_at(&program).args(["version", "-o", "json"]).output().await.expect("kubectl runs");
+        let versions: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(versions["clientVersion"]["gitVersion"], format!("v{}", release.version));
+        assert!(versions["serverVersion"]["gitVersion"].is_string(), "{versions}");
     }
 }
 

@@ -17,17 +17,25 @@
 
 mod bench;
 mod env;
+mod kubectl;
+mod metrics_server;
+mod noise;
 mod objects;
 mod programs;
+mod sample;
 mod setup;
 mod suite;
 mod vk_host;
 mod waiting;
 
 pub use bench::{Bench, Ended};
-pub use env::Env;
+pub use env::{Env, Websockets, upgrade};
+pub use kubectl::{Dialect, Finished, Kubectl, Running};
+pub use metrics_server::MetricsServer;
+pub use noise::noise;
 pub use objects::{PodBuilder, condition, is_ready, names, phase, reason, uid};
-pub use setup::Setup;
+pub use sample::sample;
+pub use setup::{Certificate, Setup};
 pub use suite::{BenchTest, EnvTest, Suite};
 pub use vk_host::VkHost;
 pub use waiting::{PATIENCE, Seen, eventually, throughout, until};

@@ -1,4 +1,5 @@
-//! The run: one control plane for all tests, started by the first that needs it and stopped at the end.
+//! The run: one control plane for all tests, started by the first that needs it and stopped at the end. And another one
+//! for those that are about what older API servers do with streams.
 
 use std::{
     process::ExitCode,
@@ -44,6 +45,34 @@ pub(crate) struct Control {
     pub(crate) group: i32,
 }
 
+/// Which of the control planes a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plane {
+    /// As it is by default: WebSockets of clients go through to a kubelet that says it takes them.
+    Default,
+    /// As older ones: WebSockets of clients end at the API server, which speaks SPDY to every kubelet. It also believes
+    /// every serving certificate, as it does where nobody has told it otherwise.
+    Translating,
+}
+
+impl Plane {
+    fn options(self) -> Options {
+        match self {
+            // What scales on metrics looks at them often.
+            Self::Default => Options {
+                controller_manager_flags: vec!["--horizontal-pod-autoscaler-sync-period=2s".to_owned()],
+                ..Options::default()
+            },
+            Self::Translating => Options {
+                feature_gates: vec![("ExtendWebSocketsToKubelet".to_owned(), false)],
+                kubelet_authority: false,
+                scheduler: false,
+                ..Options::default()
+            },
+        }
+    }
+}
+
 /// Tests to run.
 pub struct Suite {
     shared: Arc<Shared>,
@@ -58,6 +87,7 @@ struct Shared {
     folder: TempDir,
     programs: OnceCell<Result<Programs, String>>,
     control: OnceCell<Result<Control, String>>,
+    translating: OnceCell<Result<Control, String>>,
     /// Held by all tests, and alone by one that measures.
     quiet: RwLock<()>,
     number: AtomicU32,
@@ -80,6 +110,7 @@ impl Suite {
             folder: tempfile::Builder::new().prefix("vk-e2e-").tempdir().context("cannot make a folder")?,
             programs: OnceCell::new(),
             control: OnceCell::new(),
+            translating: OnceCell::new(),
             quiet: RwLock::new(()),
             number: AtomicU32::new(1),
         };
@@ -99,22 +130,35 @@ impl Suite {
 
     /// Adds a test on the cluster.
     pub fn on_cluster(&mut self, name: &str, test: EnvTest) {
-        let (shared, longest) = (self.shared.clone(), self.longest);
-        self.add(name, move || {
-            shared.runtime.block_on(async {
-                let _others_too = shared.quiet.read().await;
-                shared.run_on_cluster(test, longest).await
-            })
-        });
+        self.add_on(Plane::Default, false, name, test);
     }
 
-    /// Adds a test on the cluster beside which no other one on it runs.
+    /// Adds a test on the cluster beside which no other one on a cluster runs.
     pub fn alone_on_cluster(&mut self, name: &str, test: EnvTest) {
+        self.add_on(Plane::Default, true, name, test);
+    }
+
+    /// Adds a test on a cluster whose API server speaks nothing but SPDY to kubelets, and believes all their certificates.
+    pub fn on_translating_cluster(&mut self, name: &str, test: EnvTest) {
+        self.add_on(Plane::Translating, false, name, test);
+    }
+
+    /// The same, for one beside which no other one on a cluster runs.
+    pub fn alone_on_translating_cluster(&mut self, name: &str, test: EnvTest) {
+        self.add_on(Plane::Translating, true, name, test);
+    }
+
+    fn add_on(&mut self, plane: Plane, alone: bool, name: &str, test: EnvTest) {
         let (shared, longest) = (self.shared.clone(), self.longest);
         self.add(name, move || {
             shared.runtime.block_on(async {
-                let _nobody_else = shared.quiet.write().await;
-                shared.run_on_cluster(test, longest).await
+                let (_nobody_else, _others_too);
+                if alone {
+                    _nobody_else = shared.quiet.write().await;
+                } else {
+                    _others_too = shared.quiet.read().await;
+                }
+                shared.run_on_cluster(plane, test, longest).await
             })
         });
     }
@@ -145,12 +189,16 @@ impl Shared {
         Bench::new(programs.await.clone().map_err(Error::msg)?)
     }
 
-    async fn control(&self) -> Result<Control> {
-        let control = self.control.get_or_init(async || {
+    async fn control(&self, plane: Plane) -> Result<Control> {
+        let control = match plane {
+            Plane::Default => &self.control,
+            Plane::Translating => &self.translating,
+        };
+        let started = control.get_or_init(async || {
             eprintln!("e2e: starting a control plane");
-            start().await.map_err(|error| format!("{error:#}"))
+            start(plane.options()).await.map_err(|error| format!("{error:#}"))
         });
-        control.await.clone().map_err(Error::msg)
+        started.await.clone().map_err(Error::msg)
     }
 
     async fn run_on_bench(&self, test: BenchTest) -> Result<()> {
@@ -159,8 +207,8 @@ impl Shared {
         time::timeout(longest, test(&bench)).await.map_err(|_| too_long(longest))?
     }
 
-    async fn run_on_cluster(&self, test: EnvTest, longest: Duration) -> Result<()> {
-        let (bench, control) = (self.bench().await?, self.control().await?);
+    async fn run_on_cluster(&self, plane: Plane, test: EnvTest, longest: Duration) -> Result<()> {
+        let (bench, control) = (self.bench().await?, self.control(plane).await?);
         let (deaths, mut died) = mpsc::unbounded_channel();
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let mut env = Env::new(bench, control, number, deaths).await?;
@@ -173,16 +221,18 @@ impl Shared {
     }
 
     fn close(self) {
-        if let Some(Ok(Control { cluster, .. })) = self.control.into_inner()
-            && let Some(cluster) = Arc::into_inner(cluster)
-        {
-            self.runtime.block_on(cluster.stop());
+        for control in [self.control, self.translating] {
+            if let Some(Ok(Control { cluster, .. })) = control.into_inner()
+                && let Some(cluster) = Arc::into_inner(cluster)
+            {
+                self.runtime.block_on(cluster.stop());
+            }
         }
     }
 }
 
-async fn start() -> Result<Control> {
-    let cluster = Cluster::start(Options::default()).await?;
+async fn start(options: Options) -> Result<Control> {
+    let cluster = Cluster::start(options).await?;
     let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     let pids = cluster.pids().await;

@@ -101,11 +101,21 @@ impl Env {
                 command.arg("--provider-config").arg(self.bench.path("mock.toml"))
             }
         };
-        command.arg("--cache-dir").arg(&self.bench.programs.cache).args(&setup.flags);
+        command.arg("--cache-dir").arg(&self.bench.programs.cache);
+        command.args(setup.kubelet(&self.cluster)).args(&setup.flags);
         command.envs(setup.variables.iter().map(|(name, value)| (name, value)));
-        // With the control plane's processes, so that its reaper ends this one too when it ends them.
+        self.with_control_plane(command)
+    }
+
+    /// A command that runs among the control plane's processes, so that its reaper ends it when it ends them.
+    pub(crate) fn with_control_plane(&self, mut command: Command) -> Command {
         command.process_group(self.group);
         command
+    }
+
+    /// A port of 127.0.0.1 that nobody else gets.
+    pub(crate) fn free_port(&self) -> Result<u16> {
+        free_port()
     }
 
     /// Waits until the process that was started last has registered its node, and the node is Ready.

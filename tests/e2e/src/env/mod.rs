@@ -3,6 +3,11 @@
 mod backend;
 mod cluster;
 mod host;
+mod kubelet;
+mod streams;
+
+pub use kubelet::upgrade;
+pub use streams::Websockets;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

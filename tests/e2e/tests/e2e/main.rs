@@ -6,21 +6,30 @@
 #![allow(clippy::indexing_slicing, reason = "reading a member of a JSON value never panics")]
 
 mod admission;
+mod attach;
 mod backend_faults;
 mod bundled;
 mod burst;
 mod chaos;
 mod command_line;
+mod copy;
 mod crashes;
 mod deletion;
 mod events;
+mod exec;
 mod faults;
 mod forgery;
 mod holder;
 mod identity;
+mod kube_rs;
+mod kubelet_security;
+mod live_streams;
+mod logs;
 mod metrics;
+mod metrics_server;
 mod node;
 mod outages;
+mod port_forward;
 mod references;
 mod rejections;
 mod replacement;
@@ -29,6 +38,7 @@ mod secrets;
 mod updates;
 mod vanishing;
 mod watches;
+mod ways;
 mod workloads;
 
 use std::{process::ExitCode, time::Duration};
@@ -66,6 +76,20 @@ fn suite() -> Result<Suite> {
         outages::thirty_seconds_without_the_api_server_are_caught_up_with,
         watches::a_thousand_pods_with_objects_of_their_own_take_few_sockets,
     }
+    // What the API server counts, and what is taken out of it afterwards, is the same for all.
+    suite.allow(LONG);
+    tests! { suite.alone_on_cluster:
+        exec::every_client_gets_what_a_command_says_and_its_exit_code,
+        attach::every_client_sees_what_a_container_writes_and_is_heard,
+        port_forward::every_client_forwards_ten_connections_at_once,
+        metrics_server::top_prints_what_pods_use_and_an_autoscaler_scales_on_it,
+        kubelet_security::a_token_is_worth_nothing_once_the_api_server_is_away,
+    }
+    tests! { suite.alone_on_translating_cluster:
+        exec::every_client_gets_it_from_an_api_server_that_translates,
+        attach::every_client_is_heard_through_an_api_server_that_translates,
+        port_forward::every_client_forwards_through_an_api_server_that_tunnels,
+    }
     suite.allow(chaos::longest()?);
     tests! { suite.alone_on_cluster:
         chaos::api_and_backend_agree_whatever_has_happened,
@@ -81,13 +105,43 @@ fn suite() -> Result<Suite> {
         backend_faults::failed_polls_lose_no_change,
         outages::a_host_that_starts_during_an_outage_keeps_node_and_pods_ready,
         secrets::no_secret_value_is_told,
+        exec::a_hundred_megabytes_arrive_whole_in_both_directions,
+        port_forward::a_hundred_megabytes_and_a_half_close_reach_a_real_backend,
         crashes::a_kill_between_a_deed_and_its_answer_doubles_and_loses_nothing,
         backend_faults::a_wait_that_the_backend_asks_for_is_kept,
         backend_faults::listings_from_before_a_creation_end_no_pod,
         backend_faults::listings_that_lag_behind_end_and_double_no_pod,
     }
+    tests! { suite.on_translating_cluster:
+        exec::a_hundred_megabytes_arrive_whole_through_a_translating_api_server,
+        port_forward::a_hundred_megabytes_reach_a_real_backend_through_a_tunnel,
+    }
     suite.allow(Suite::LONGEST_TEST);
+    tests! { suite.on_translating_cluster:
+        copy::every_client_copies_through_an_api_server_that_translates,
+        kube_rs::it_does_so_through_an_api_server_that_translates,
+        live_streams::clients_that_vanish_behind_a_translating_api_server_leave_nothing,
+        kubelet_security::a_self_signed_certificate_serves_an_api_server_that_takes_any,
+    }
     tests! { suite.on_cluster:
+        exec::a_terminal_echoes_and_tells_when_its_size_changes,
+        exec::what_cannot_be_run_says_why,
+        attach::it_ends_with_the_container,
+        copy::every_client_copies_a_file_there_and_back,
+        port_forward::a_backend_that_refuses_is_told_and_hurts_nobody_else,
+        logs::every_option_picks_its_part,
+        logs::what_cannot_be_read_says_why,
+        logs::a_followed_log_ends_complete_with_its_container,
+        logs::the_log_of_the_run_before_is_kept,
+        logs::a_burst_of_lines_arrives_whole,
+        live_streams::what_runs_outlives_a_replacement_of_the_component,
+        live_streams::clients_that_vanish_leave_nothing_behind,
+        kube_rs::it_runs_attaches_forwards_and_reads_logs,
+        kubelet_security::who_cannot_say_who_he_is_is_refused_everywhere,
+        kubelet_security::rights_are_those_that_the_cluster_gives,
+        kubelet_security::a_requested_certificate_serves_once_it_is_approved,
+        kubelet_security::replaced_certificate_files_serve_new_connections_and_end_no_stream,
+        kubelet_security::a_self_signed_certificate_is_refused_by_an_api_server_that_knows_better,
         admission::each_refusal_has_the_kubelets_reason_and_wording,
         admission::a_taint_that_ends_pods_keeps_new_ones_out,
         admission::what_runs_stays_when_the_node_offers_less,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use vk_backend::{Effect, Fault, Operation};
 use vk_e2e::{Env, PATIENCE, Setup, eventually};
@@ -17,8 +17,7 @@ impl Scrape {
 
     /// A sample, by its name and labels as exported; 0 if it is not there.
     fn value(&self, sample: &str) -> Result<f64> {
-        let value = self.0.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        value.map_or(Ok(0.0), |value| value.parse().with_context(|| format!("{sample} is {value}")))
+        vk_e2e::sample(&self.0, sample)
     }
 }
 

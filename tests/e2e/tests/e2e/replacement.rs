@@ -31,7 +31,7 @@ pub(crate) fn another_build(component: &[u8], name: &str) -> Vec<u8> {
     build
 }
 
-async fn replaced(env: &Env, times: usize) -> Result<()> {
+pub(crate) async fn replaced(env: &Env, times: usize) -> Result<()> {
     eventually(&format!("replacement {times}"), PATIENCE, async || {
         let log = env.log();
         let lines: Vec<_> = log.lines().filter(|line| line.contains("replace") || line.contains(REPLACED)).collect();
