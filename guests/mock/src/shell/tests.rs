@@ -248,6 +248,15 @@ fn a_hundred_megabytes_take_bounded_steps() {
 }
 
 #[test]
+fn a_command_without_end_or_output_takes_bounded_steps_too() {
+    for command in ["wc -c /dev/zero", "cat /dev/zero > /dev/null", "cat /dev/zero | sleep 100"] {
+        let mut session = Session::new(&["sh", "-c", command], false, false);
+        session.step(vec![opened()]).unwrap();
+        assert_eq!((session.wake, session.output.len()), (Some(0), 0), "{command}");
+    }
+}
+
+#[test]
 fn sums_are_those_of_the_whole_input() {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|index| (index * 7 % 251) as u8).collect();
     let mut session = Session::new(&["sha256sum"], true, false);
