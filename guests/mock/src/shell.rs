@@ -41,8 +41,8 @@ use crate::{
 const BUDGET: usize = 1 << 20;
 /// Less output than this is sent together.
 const SMALL: usize = 64 << 10;
-/// How much starting a command counts for.
-const COMMAND: usize = 4 << 10;
+/// How much a turn counts for, whatever it moves.
+const TURN: usize = 4 << 10;
 /// How much input is kept that no command has read: the session's state has room for it.
 const MAX_INPUT: usize = 32 << 10;
 /// How many scripts may run each other.
@@ -173,7 +173,7 @@ impl Shell {
             if self.stages.is_empty() {
                 let size = self.terminal.as_ref().map(|terminal| (terminal.rows, terminal.columns));
                 let world = World { files: &files, pod_name: &pod.name, size, variables: &variables };
-                work += COMMAND;
+                work += TURN;
                 match self.next(&world, actions)? {
                     Next::Started => {}
                     Next::Hungry => return Ok(()),
@@ -185,7 +185,7 @@ impl Shell {
             }
             let mut sink = Sink::default();
             let turn = pipeline::turn(&mut self.stages, &files, &mut self.input, self.closed, &mut sink)?;
-            work += sink.moved;
+            work += sink.moved + TURN;
             self.emit(sink, actions);
             match turn {
                 Turn::Done(code) => {

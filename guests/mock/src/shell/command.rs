@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// What people see who ask for another one.
-const KNOWN: &str = "cat, echo, env, exit, false, head -c, hostname, kill $$, sh, sha256sum, sleep, stty size, tail -c, tar, \
-                     test, trap 'stty size' WINCH, true, wc";
+const KNOWN: &str = "cat, echo, env, exit, false, head -c, hostname, kill $$, printenv, sh, sha256sum, sleep, stty size, \
+                     tail -c, tar, test, trap 'stty size' WINCH, true, wc";
 
 /// What a command needs to know of the world.
 pub(crate) struct World<'a> {

@@ -97,6 +97,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) closed: bool,
     pub(crate) output: Vec<u8>,
     pub(crate) errors: String,
+    /// How many bytes the command has read.
+    pub(crate) read: usize,
 }
 
 /// How a command goes on.
@@ -149,6 +151,7 @@ impl Read {
                 None => Vec::new(),
             },
         };
+        desk.read += piece.len();
         if piece.is_empty() {
             self.sources.pop_front();
         } else {

@@ -39,7 +39,7 @@ enum Target {
 pub(crate) struct Sink {
     pub(crate) output: Vec<u8>,
     pub(crate) errors: Vec<u8>,
-    /// How many bytes its commands wrote, to wherever.
+    /// How many bytes its commands read or wrote, whichever is more.
     pub(crate) moved: usize,
 }
 
@@ -112,13 +112,13 @@ pub(crate) fn turn(
             None => (&mut *input, closed),
             Some((bytes, closed)) => (bytes, *closed),
         };
-        let mut desk = Desk { files, input, closed, output: Vec::new(), errors: String::new() };
+        let mut desk = Desk { files, input, closed, output: Vec::new(), errors: String::new(), read: 0 };
         let turn = match stage.code {
             Some(code) => Turn::Done(code),
             None => stage.job.turn(&mut desk)?,
         };
-        let Desk { output, errors, .. } = desk;
-        sink.moved += output.len() + errors.len();
+        let Desk { output, errors, read, .. } = desk;
+        sink.moved += read.max(output.len() + errors.len());
         let last = index + 1 == count;
         let carried = stage.route(output, errors.into_bytes(), files, last, sink)?;
         if let Turn::Done(code) = turn {

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use mock_model::{Facts, Order, PREFIX, wire::Details};
+use proptest::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use vk_sdk::{
@@ -247,6 +248,15 @@ fn a_hundred_megabytes_take_bounded_steps() {
 }
 
 #[test]
+fn a_command_without_end_or_output_takes_bounded_steps_too() {
+    for command in ["wc -c /dev/zero", "cat /dev/zero > /dev/null", "cat /dev/zero | sleep 100"] {
+        let mut session = Session::new(&["sh", "-c", command], false, false);
+        session.step(vec![opened()]).unwrap();
+        assert_eq!((session.wake, session.output.len()), (Some(0), 0), "{command}");
+    }
+}
+
+#[test]
 fn sums_are_those_of_the_whole_input() {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|index| (index * 7 % 251) as u8).collect();
     let mut session = Session::new(&["sha256sum"], true, false);
@@ -391,4 +401,43 @@ fn archives_that_are_broken_or_lead_out_are_refused() {
     let mut session = Session::new(&["tar", "xf", "archive.tar"], false, false);
     session.event(opened());
     assert_eq!(session.code, Some(2));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever it says, a script ends with an exit code or waits for its time: nothing in it can break the component.
+    #[test]
+    fn any_script_is_run_or_refused(script in "[ a-z0-9'\"$?{}|&;>#\\n-]{0,40}|[^\\x00]{0,20}") {
+        let mut session = Session::new(&["sh", "-c", &script], false, false);
+        session.step(vec![opened()]).unwrap();
+        prop_assert!(session.code.is_some() || session.wake.is_some(), "{script:?}");
+    }
+
+    /// An archive that was changed anywhere is read to its end.
+    #[test]
+    fn any_archive_is_unpacked_or_refused(
+        changes in prop::collection::vec((0_usize..2048, any::<u8>()), 0..20),
+        piece in 1_usize..700,
+        summed in any::<bool>(),
+    ) {
+        prop_assert_eq!(sh("echo hello > /tmp/a").2, 0);
+        let mut archive = packed(&["tar", "cf", "-", "/tmp/a"]);
+        for (at, byte) in changes {
+            let at = at % archive.len();
+            archive[at] = byte;
+        }
+        if summed {
+            mend(&mut archive);
+        }
+        let (errors, code) = unpack(&["tar", "xf", "-", "-C", "/out"], &archive, piece);
+        prop_assert_eq!(code == Some(0), errors.is_empty(), "{:?}: {}", code, errors);
+    }
+}
+
+/// Makes the sum of the first header right again, so that what was changed in it is looked at.
+fn mend(archive: &mut [u8]) {
+    archive[148..156].fill(b' ');
+    let sum: u32 = archive[..512].iter().map(|byte| u32::from(*byte)).sum();
+    archive[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }

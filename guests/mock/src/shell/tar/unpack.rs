@@ -97,7 +97,7 @@ impl Unpacker {
         match &mut self.phase {
             Phase::File { writer, left, padding } => {
                 if !writer.append(desk.files, used) {
-                    let rest_of_it = *left + *padding as u64;
+                    let rest_of_it = left.saturating_add(*padding as u64);
                     self.no_room(rest_of_it, desk);
                     return Ok(rest);
                 }
