@@ -18,9 +18,9 @@
 //! block and the number of streams that wait to be accepted, streams by count (one counts until its handles are dropped
 //! too, so that opening and resetting is no way around), answers by not reading on while many are unsent.
 //!
-//! Header blocks of this side are empty and written by hand, so there is no compressor; the state that it takes to read
-//! those of the peer, some 45 kB, exists from the first stream until [`Accept`] is dropped. An idle connection without
-//! it holds no buffers.
+//! Header blocks of this side are empty and written by hand, so there is no compressor. The state that it takes to read
+//! those of the peer, a window of 32 KiB and more, exists from the first stream until [`Accept`] is dropped. A connection
+//! that is idle holds no other buffers.
 
 mod connection;
 mod dictionary;

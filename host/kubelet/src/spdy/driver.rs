@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::watch,
-    time::{Instant, Sleep, sleep_until, timeout},
+    time::{Instant, Sleep, sleep_until, timeout_at},
 };
 
 use super::{
@@ -119,13 +119,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         };
         // The streams learn it now; what is still sent is not theirs.
         self.streams.lock().end(why.clone());
-        let bound = self.limits.close_timeout;
+        let deadline = Instant::now() + self.limits.close_timeout;
+        // Nothing can be made of an error here: the transport is given up anyway.
         if let Some(status) = last_words {
             self.streams.lock().say_goodbye(status);
-            let _ = timeout(bound, self.say_goodbye(status)).await;
+            let _ = timeout_at(deadline, self.say_goodbye(status)).await;
         }
-        // Nothing can be made of an error here: the transport is given up anyway.
-        let _ = timeout(bound, self.transport.shutdown()).await;
+        // Even after the deadline this is tried once, which is enough for TLS to say that the end is the end.
+        let _ = timeout_at(deadline, self.transport.shutdown()).await;
         self.end(why);
     }
 

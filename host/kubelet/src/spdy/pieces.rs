@@ -1,11 +1,11 @@
-//! Bytes received, in the pieces that they came in.
+//! Bytes that wait, in the pieces that they came in.
 
 use std::{collections::VecDeque, mem};
 
 use bytes::{Bytes, BytesMut};
 
-/// A piece from here on is kept as it is, with the read buffer that it is a part of; smaller ones are copied together.
-/// So what is held is never much more than what was received, and thousands of tiny frames are one piece.
+/// A piece from here on is kept as it is, with the buffer that it is a part of; smaller ones are copied together. So what
+/// is held is never much more than the bytes that are in it, and thousands of tiny pieces are one.
 const SHARED: usize = 4096;
 
 /// A queue of bytes.
@@ -23,6 +23,10 @@ impl Pieces {
         self.length
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
     pub(super) fn push(&mut self, piece: Bytes) {
         self.length += piece.len();
         if piece.len() < SHARED {
@@ -35,12 +39,16 @@ impl Pieces {
         self.pieces.push_back(piece);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
-        let piece = match self.pieces.pop_front() {
+    /// The first bytes, at most so many.
+    pub(super) fn pop(&mut self, max: usize) -> Option<Bytes> {
+        let mut piece = match self.pieces.pop_front() {
             Some(piece) => piece,
             None if self.tail.is_empty() => return None,
             None => mem::take(&mut self.tail).freeze(),
         };
+        if piece.len() > max {
+            self.pieces.push_front(piece.split_off(max));
+        }
         self.length -= piece.len();
         Some(piece)
     }

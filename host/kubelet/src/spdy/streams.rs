@@ -9,7 +9,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::{Ended, Headers, Limits, Status, frame, header_block::EmptyBlocks, pieces::Pieces};
 
@@ -75,8 +75,7 @@ struct Stream {
     /// The peer sends no more.
     received_all: bool,
     reader: Handle,
-    sending: VecDeque<Bytes>,
-    sending_length: usize,
+    sending: Pieces,
     /// How far the end of what is sent has come.
     output: Output,
     writer: Handle,
@@ -119,8 +118,7 @@ impl Stream {
             received: Pieces::default(),
             received_all,
             reader: Handle::default(),
-            sending: VecDeque::new(),
-            sending_length: 0,
+            sending: Pieces::default(),
             output,
             writer: Handle::default(),
             has_turn: false,
@@ -173,8 +171,7 @@ impl Streams {
     fn end_stream(&mut self, id: u32, status: Status, keep_received: bool) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.reset = Some(status);
-        stream.sending = VecDeque::new();
-        stream.sending_length = 0;
+        stream.sending = Pieces::default();
         wake(&mut stream.reader.waker);
         wake(&mut stream.writer.waker);
         if !keep_received {
@@ -212,7 +209,7 @@ impl Streams {
 impl Streams {
     /// Bytes that are held for the peer: received, to send, and answers.
     pub(super) fn held(&self) -> usize {
-        let sending: usize = self.open.values().map(|stream| stream.sending_length).sum();
+        let sending: usize = self.open.values().map(|stream| stream.sending.len()).sum();
         self.received + sending + self.answers.len()
     }
 

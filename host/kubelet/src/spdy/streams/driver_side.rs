@@ -5,7 +5,7 @@ use std::{collections::VecDeque, mem, task::Context};
 use bytes::{Bytes, BytesMut};
 
 use super::{ANSWERS, ARRIVALS, CHUNK, Output, Stream, Streams, remember, wake};
-use crate::spdy::{Ended, Headers, Status, frame};
+use crate::spdy::{Ended, Headers, Status, frame, pieces::Pieces};
 
 /// What the peer does.
 impl Streams {
@@ -101,12 +101,7 @@ impl Streams {
         if stream.reset.is_some() {
             return Bytes::new();
         }
-        let mut bytes = stream.sending.pop_front().unwrap_or_default();
-        if bytes.len() > CHUNK {
-            let rest = bytes.split_off(CHUNK);
-            stream.sending.push_front(rest);
-        }
-        stream.sending_length -= bytes.len();
+        let bytes = stream.sending.pop(CHUNK).unwrap_or_default();
         let fin = stream.output == Output::Finishing && stream.sending.is_empty();
         if fin {
             stream.output = Output::Finished;
@@ -148,7 +143,7 @@ impl Streams {
         self.answers = BytesMut::new();
         self.arrivals = VecDeque::new();
         for stream in self.open.values_mut() {
-            stream.sending = VecDeque::new();
+            stream.sending = Pieces::default();
             wake(&mut stream.reader.waker);
             wake(&mut stream.writer.waker);
         }

@@ -47,7 +47,7 @@ impl Streams {
         // A handle keeps its stream here, so this cannot be.
         let Some(stream) = self.open.get_mut(&id) else { return Poll::Ready(Ok(None)) };
         let was_full = stream.received.len() >= self.limits.stream_buffer;
-        if let Some(bytes) = stream.received.pop() {
+        if let Some(bytes) = stream.received.pop(usize::MAX) {
             let was_held_up = was_full || self.received >= self.limits.connection_buffer;
             self.received -= bytes.len();
             self.full -= usize::from(was_full && stream.received.len() < self.limits.stream_buffer);
@@ -87,7 +87,7 @@ impl Streams {
         if self.closing {
             return Poll::Ready(Err(Ended::Closed.into()));
         }
-        if stream.sending_length >= SENDING {
+        if stream.sending.len() >= SENDING {
             remember(&mut stream.writer.waker, context);
             return Poll::Pending;
         }
@@ -103,8 +103,7 @@ impl Streams {
     ) -> Poll<Result<(), StreamError>> {
         ready!(self.poll_writable(id, context))?;
         if let Some(stream) = self.open.get_mut(&id).filter(|_| !bytes.is_empty()) {
-            stream.sending_length += bytes.len();
-            stream.sending.push_back(mem::take(bytes));
+            stream.sending.push(mem::take(bytes));
             self.take_turn(id);
         }
         Poll::Ready(Ok(()))

@@ -385,6 +385,22 @@ async fn a_stream_that_writes_little_does_not_wait_for_one_that_writes_much() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tiny_writes_that_wait_for_the_peer_go_together() {
+    let (mut client, _connection, mut accept) = connect_over(100, Limits::new(8));
+    let mut stream = client.open(1, &mut accept).await;
+    let written: Vec<u8> = (0..20_000u32).map(|n| (n % 251) as u8).collect();
+    for byte in &written {
+        stream.writer.write(Bytes::copy_from_slice(&[*byte])).await.unwrap();
+    }
+    stream.writer.finish();
+    let mut wire = Vec::new();
+    while !wire.ends_with(&written[19_000..]) {
+        client.transport.read_buf(&mut wire).await.unwrap();
+    }
+    assert!(wire.len() < written.len() + 100 * 8, "{} bytes", wire.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn once_no_streams_are_expected_their_headers_are_not_looked_at() {
     let (mut client, _connection, mut accept) = connect();
     let mut stream = client.open(1, &mut accept).await;
