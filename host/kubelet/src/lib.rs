@@ -27,3 +27,12 @@ mod websocket;
 pub use client::{Client, ClientEvent, ClientInput, ClientOutput, Outcome};
 pub use pods::{NodePod, Pods};
 pub use streams::StreamLimits;
+
+/// What else the fuzz targets reach.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::{
+        remote_command::Resizes,
+        websocket::{Codec, Violation},
+    };
+}

@@ -8,10 +8,10 @@ const MAX_DOCUMENT: usize = 1 << 10;
 
 /// Puts the documents together. What is no size ends it: no size is read any more.
 #[derive(Debug)]
-pub(super) enum Resizes {
+pub struct Resizes {
     /// The beginning of a document.
-    Reading(Vec<u8>),
-    Broken,
+    begun: Vec<u8>,
+    is_broken: bool,
 }
 
 /// A document as clients write it, or as Go would take it.
@@ -24,32 +24,40 @@ struct Document {
 }
 
 impl Resizes {
-    pub(super) fn new() -> Self {
-        Self::Reading(Vec::new())
+    /// At the beginning.
+    #[allow(clippy::new_without_default, reason = "there is no size that it could have by default")]
+    pub fn new() -> Self {
+        Self { begun: Vec::new(), is_broken: false }
     }
 
     /// Takes the next piece, and yields the last size that it completes: those before it are over. A terminal without
     /// width or height has no size yet.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Option<TerminalSize> {
+    pub fn push(&mut self, mut piece: &[u8]) -> Option<TerminalSize> {
         let mut last = None;
-        for piece in piece.chunks(MAX_DOCUMENT) {
-            let Self::Reading(begun) = self else { break };
-            begun.extend_from_slice(piece);
-            let mut documents = serde_json::Deserializer::from_slice(begun).into_iter::<Document>();
-            let is_sound = loop {
-                match documents.next() {
-                    Some(Ok(Document { width: 0, .. } | Document { height: 0, .. })) => {}
-                    Some(Ok(Document { width, height })) => last = Some(TerminalSize { columns: width, rows: height }),
-                    Some(Err(error)) => break error.is_eof(),
-                    None => break true,
-                }
-            };
-            let end = documents.byte_offset();
-            begun.drain(..end);
-            if !is_sound || begun.len() > MAX_DOCUMENT {
-                *self = Self::Broken;
+        while !(piece.is_empty() || self.is_broken) {
+            let (next, rest) = piece.split_at(piece.len().min(MAX_DOCUMENT.saturating_sub(self.begun.len())));
+            piece = rest;
+            self.begun.extend_from_slice(next);
+            last = self.take_documents().or(last);
+            // One that has not ended by now is too long.
+            self.is_broken |= self.begun.len() >= MAX_DOCUMENT;
+        }
+        last
+    }
+
+    fn take_documents(&mut self) -> Option<TerminalSize> {
+        let mut last = None;
+        let mut documents = serde_json::Deserializer::from_slice(&self.begun).into_iter::<Document>();
+        loop {
+            match documents.next() {
+                Some(Ok(Document { width: 0, .. } | Document { height: 0, .. })) => {}
+                Some(Ok(Document { width, height })) => last = Some(TerminalSize { columns: width, rows: height }),
+                Some(Err(error)) => break self.is_broken = !error.is_eof(),
+                None => break,
             }
         }
+        let end = documents.byte_offset();
+        self.begun.drain(..end);
         last
     }
 }
@@ -99,9 +107,9 @@ mod tests {
         assert_eq!(resizes.push(br#"{"Width":80,"Height":24,"x":""#), None);
         for _ in 0..10 {
             resizes.push(&[b'x'; MAX_DOCUMENT / 2]);
-            assert!(!matches!(&resizes, Resizes::Reading(begun) if begun.len() > MAX_DOCUMENT));
+            assert!(resizes.begun.len() <= MAX_DOCUMENT);
         }
-        assert!(matches!(resizes, Resizes::Broken));
+        assert!(resizes.is_broken);
     }
 
     proptest! {
@@ -132,12 +140,24 @@ mod tests {
         }
 
         #[test]
-        fn anything_may_come(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..8)) {
+        fn anything_may_come_cut_anywhere(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..3000),
+                r#"(\{"Width":[0-9]{1,6},"Height":-?[0-9.e]{1,4}[},]?|[\[\]{}": ,0-9a-z\\]{1,4}){0,40}"#.prop_map(String::into_bytes),
+            ],
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let whole = Resizes::new().push(&bytes);
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
             let mut resizes = Resizes::new();
-            for piece in pieces {
-                resizes.push(&piece);
-                prop_assert!(!matches!(&resizes, Resizes::Reading(begun) if begun.len() > MAX_DOCUMENT));
+            let mut last = None;
+            for cut in cuts.windows(2) {
+                last = resizes.push(&bytes[cut[0]..cut[1]]).or(last);
+                prop_assert!(resizes.begun.len() <= MAX_DOCUMENT);
             }
+            prop_assert_eq!(last, whole);
         }
     }
 }

@@ -437,3 +437,41 @@ async fn sizes_of_a_terminal_come_only_where_there_is_one() {
         assert_eq!(status_of(next(&mut socket).await)["details"]["causes"][0]["message"], code);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_pings_that_nobody_reads_the_answers_of_is_answered_in_part() {
+    let streams = Streams::for_tests();
+    let mut socket = websocket(serving(&streams, PIPES, cat), "v5.channel.k8s.io").await;
+    next(&mut socket).await;
+    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    for _ in 0..20_000 {
+        socket.get_mut().write_all(&ping).await.unwrap();
+    }
+    // The pipe between them, and what is kept for it.
+    let mut answers = 0;
+    while let Ok(Some(Ok(Message::Pong(_)))) = timeout(Duration::from_secs(1), socket.next()).await {
+        answers += 1;
+    }
+    assert!((1..=1 + (192 << 10) / 127).contains(&answers), "{answers} answers");
+    socket.send(binary(b"\x00still there")).await.unwrap();
+    assert_eq!(next(&mut socket).await, Some(binary(b"\x01still there")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_text_is_input_like_any_other() {
+    let streams = Streams::for_tests();
+    let count = |Client { mut input, output }: Client| async move {
+        let mut total = 0;
+        while let ClientEvent::Input(bytes) = input.next().await {
+            total += bytes.len();
+        }
+        output.finish(Outcome::Exit(i32::from(total != 1_000_000))).await;
+    };
+    let mut socket = websocket(serving(&streams, PIPES, count), "v5.channel.k8s.io").await;
+    next(&mut socket).await;
+    for _ in 0..10_000 {
+        socket.send(Message::text(format!("\0{}", "x".repeat(100)))).await.unwrap();
+    }
+    socket.send(binary(b"\xff\x00")).await.unwrap();
+    assert_eq!(status_of(next(&mut socket).await)["status"], "Success");
+}
