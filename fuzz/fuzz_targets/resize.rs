@@ -6,8 +6,8 @@ use vk_kubelet::fuzzing::Resizes;
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (length, bytes) = input;
-    let whole = Resizes::new().push(bytes);
-    let mut resizes = Resizes::new();
+    let whole = Resizes::default().push(bytes);
+    let mut resizes = Resizes::default();
     let mut last = None;
     for piece in bytes.chunks(usize::from(length).max(1)) {
         last = resizes.push(piece).or(last);

@@ -7,7 +7,7 @@ use vk_provider::TerminalSize;
 const MAX_DOCUMENT: usize = 1 << 10;
 
 /// Puts the documents together. What is no size ends it: no size is read any more.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Resizes {
     /// The beginning of a document.
     begun: Vec<u8>,
@@ -24,12 +24,6 @@ struct Document {
 }
 
 impl Resizes {
-    /// At the beginning.
-    #[allow(clippy::new_without_default, reason = "there is no size that it could have by default")]
-    pub fn new() -> Self {
-        Self { begun: Vec::new(), is_broken: false }
-    }
-
     /// Takes the next piece, and yields the last size that it completes: those before it are over. A terminal without
     /// width or height has no size yet.
     pub fn push(&mut self, mut piece: &[u8]) -> Option<TerminalSize> {
@@ -86,14 +80,14 @@ mod tests {
             (r#"{"Width":80,"Height":24"#, None),
             ("", None),
         ] {
-            assert_eq!(Resizes::new().push(text.as_bytes()), expected, "{text}");
+            assert_eq!(Resizes::default().push(text.as_bytes()), expected, "{text}");
         }
     }
 
     #[test]
     fn what_is_no_size_ends_it() {
         for text in [r#"{"Width":65536,"Height":1}"#, r#"{"Width":-1,"Height":1}"#, "nonsense", "[", "\u{0}", "}"] {
-            let mut resizes = Resizes::new();
+            let mut resizes = Resizes::default();
             assert_eq!(resizes.push(br#"{"Width":80,"Height":24}"#), size(80, 24));
             assert_eq!(resizes.push(text.as_bytes()), None, "{text}");
             assert_eq!(resizes.push(br#"{"Width":81,"Height":25}"#), None, "{text}");
@@ -102,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_document_without_end_is_not_kept() {
-        let mut resizes = Resizes::new();
+        let mut resizes = Resizes::default();
         assert_eq!(resizes.push(&[b' '; 10 * MAX_DOCUMENT]), None);
         assert_eq!(resizes.push(br#"{"Width":80,"Height":24,"x":""#), None);
         for _ in 0..10 {
@@ -127,7 +121,7 @@ mod tests {
             cuts.extend([0, stream.len()]);
             cuts.sort_unstable();
 
-            let mut resizes = Resizes::new();
+            let mut resizes = Resizes::default();
             let mut seen = Vec::new();
             for cut in cuts.windows(2) {
                 seen.extend(resizes.push(&stream.as_bytes()[cut[0]..cut[1]]));
@@ -147,11 +141,11 @@ mod tests {
             ],
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {
-            let whole = Resizes::new().push(&bytes);
+            let whole = Resizes::default().push(&bytes);
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
-            let mut resizes = Resizes::new();
+            let mut resizes = Resizes::default();
             let mut last = None;
             for cut in cuts.windows(2) {
                 last = resizes.push(&bytes[cut[0]..cut[1]]).or(last);
