@@ -115,7 +115,7 @@ async fn collect(mut accept: Accept, wanted: Wanted, version: Version) -> Option
 
 /// Reads what the client sends, until the connection ends.
 async fn read(mut stdin: Option<Reader>, mut resize: Option<Reader>, events: Events, connection: &Connection) {
-    let mut resizes = Resizes::new();
+    let mut resizes = Resizes::default();
     loop {
         select! {
             // What came before the end is not lost.

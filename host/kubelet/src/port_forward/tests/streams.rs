@@ -169,6 +169,32 @@ async fn a_client_that_vanishes_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_input_is_no_end_and_a_client_that_vanishes_after_it_is_gone() {
+    let streams = Streams::for_tests();
+    let (saw, mut seen) = tokio::sync::mpsc::channel(4);
+    let session = move |_, Client { mut input, output }: Client| {
+        let saw = saw.clone();
+        async move {
+            for _ in 0..3 {
+                saw.send(input.next().await).await.unwrap();
+            }
+            output.finish(Outcome::Exit(0)).await;
+        }
+    };
+    let mut peer = spdy(serving(&streams, &[], session), "portforward.k8s.io").await;
+    let (_, data) = connect_to(&mut peer, "80", "0").await;
+    peer.data(data, b"x").await;
+    peer.fin(data).await;
+    assert_eq!(seen.recv().await, Some(ClientEvent::Input("x".into())));
+    assert_eq!(seen.recv().await, Some(ClientEvent::InputClosed));
+    sleep(Duration::from_secs(60)).await;
+    assert!(seen.try_recv().is_err(), "it may still take what comes");
+    drop(peer);
+    assert_eq!(seen.recv().await, Some(ClientEvent::Gone));
+    streams.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_stops_takes_no_more_and_ends_with_its_last_session() {
     let streams = Streams::for_tests();
     let mut peer = spdy(serving(&streams, &[], echo), "portforward.k8s.io").await;
