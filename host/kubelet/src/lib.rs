@@ -17,6 +17,7 @@ mod client;
 mod events;
 #[cfg(test)]
 mod fakes;
+pub mod logs;
 mod metrics;
 mod path;
 mod pods;

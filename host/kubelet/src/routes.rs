@@ -1,5 +1,6 @@
 //! What is at each path.
 
+mod log;
 mod pods;
 mod session;
 
@@ -74,6 +75,7 @@ impl Routes {
             Route::Metrics => self.own_metrics(),
             // Probes are the provider's: there are none to tell of, but who scrapes this takes 404 for a node that is down.
             Route::ProbeMetrics => Ok(content(PROMETHEUS, Bytes::new())),
+            Route::ContainerLogs(pod, container) => self.logs(pod, container, call).await,
             Route::Exec(pod, container) => self.exec(pod, container, call),
             Route::Attach(pod, container) => self.attach(pod, container, call),
             Route::PortForward(pod) => self.port_forward(pod, call),

@@ -4,10 +4,11 @@ mod connections;
 mod identities;
 mod requests;
 mod rights;
+mod streams;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Once},
+    sync::Arc,
     time::Duration,
 };
 
@@ -175,6 +176,16 @@ impl Fixture {
         let name = "127.0.0.1".try_into().unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
         Ok(Connection(stream))
+    }
+
+    /// Waits until a metric has this value.
+    async fn settles(&self, series: &str, value: f64) {
+        let settled = async {
+            while self.metric(series) != value {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        time::timeout(SOON, settled).await.unwrap_or_else(|_| panic!("{series} is {}", self.metric(series)));
     }
 
     /// Stops the server, and waits for its end.
