@@ -31,6 +31,7 @@ pub mod session;
 // Public for the fuzz targets.
 #[doc(hidden)]
 pub mod spdy;
+pub mod stats;
 mod streams;
 mod supervision;
 #[cfg(test)]

@@ -11,10 +11,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
 use rustls::{ServerConfig, crypto::ring};
@@ -33,6 +30,7 @@ use crate::{
     certificate::Certificates,
     reviews::Reviews,
     routes::Routes,
+    stats,
     streams::Streams,
 };
 
@@ -44,8 +42,6 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// How the server behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The node's name.
-    pub node_name: String,
     /// Whether requests without credentials are let in, as user system:anonymous; what they may do is then up to the API
     /// server.
     pub anonymous_auth: bool,
@@ -84,6 +80,8 @@ pub struct Parts {
     pub sessions: Arc<dyn Sessions>,
     /// Says what pods use.
     pub stats: Arc<dyn Stats>,
+    /// The node, beside its pods.
+    pub node: stats::Node,
     /// The node's pods.
     pub pods: Arc<dyn Pods>,
     /// Decides who may do what: [`ApiServer`](crate::ApiServer).
@@ -122,8 +120,9 @@ impl Server {
     ///
     /// If TLS cannot be set up, which the cryptography that is built in does not bring about.
     pub fn new(config: Config, parts: Parts) -> Result<Self, rustls::Error> {
-        let Config { node_name, anonymous_auth, stop_grace, streams: stream_limits, limits } = config;
-        let Parts { logs, sessions, stats, pods, reviews, certificates, client_ca, registry, metrics, ready } = parts;
+        let Config { anonymous_auth, stop_grace, streams: stream_limits, limits } = config;
+        let Parts { logs, sessions, stats, node, pods, reviews, certificates, client_ca, registry, metrics, ready } =
+            parts;
         let provider = Arc::new(ring::default_provider());
         let mut tls = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
@@ -136,11 +135,9 @@ impl Server {
         let streams = Streams { limits: stream_limits, tasks: TaskTracker::new(), stop: stopping.clone() };
         let tasks = streams.tasks.clone();
         let routes = Routes::new(crate::routes::Parts {
-            node_name,
-            started_at: SystemTime::now(),
             logs,
             sessions,
-            stats,
+            collector: stats::Collector::new(stats, pods.clone(), node),
             pods,
             registry,
             ready,

@@ -94,7 +94,6 @@ impl Fixture {
         pods.0.lock().unwrap().push(pod("p", serde_json::json!({ "state": { "running": {} } })));
         let (ready, is_ready) = watch::channel(true);
         let config = Config {
-            node_name: "node".into(),
             anonymous_auth: options.anonymous,
             stop_grace: options.stop_grace,
             streams: StreamLimits::default(),
@@ -104,6 +103,11 @@ impl Fixture {
             logs: provider.clone(),
             sessions: provider.clone(),
             stats: provider.clone(),
+            node: crate::stats::Node {
+                name: "node".into(),
+                started_at: std::time::SystemTime::now(),
+                memory: Box::new(|| None),
+            },
             pods: pods.clone(),
             reviews: reviews.clone(),
             certificates: certificates.clone(),

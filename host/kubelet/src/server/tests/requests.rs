@@ -156,6 +156,22 @@ async fn the_processs_metrics_are_openmetrics() {
 }
 
 #[tokio::test]
+async fn usage_is_served_in_each_of_its_forms() {
+    let fixture = Fixture::new().await;
+    let summary = fixture.get("/stats/summary?only_cpu_and_memory=true").await;
+    assert!(summary.head.contains("\r\ncontent-type: application/json"), "{summary:?}");
+    let summary: serde_json::Value = serde_json::from_str(&summary.body).unwrap();
+    assert_eq!(summary["node"]["nodeName"], "node");
+    for (path, family) in
+        [("/metrics/resource", "resource_scrape_error"), ("/metrics/cadvisor", "container_memory_working_set_bytes")]
+    {
+        let answer = fixture.get(path).await;
+        assert!(answer.head.contains("\r\ncontent-type: text/plain; version=0.0.4"), "{answer:?}");
+        assert!(answer.status == 200 && answer.body.contains(family), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn one_user_has_only_so_many_requests_at_once() {
     let limits = Limits { requests_per_user: 0, ..Limits::default() };
     let fixture = Fixture::with(Options { limits, ..Options::default() }).await;

@@ -43,10 +43,16 @@ async fn neither_side_is_read_while_a_step_takes_its_time() {
     let written = flood(&mut backend).await;
     assert!(written < 1 << 20, "{written} bytes were taken from the backend");
     step.answer([]);
-    let events = session.step().await.events;
-    let size: usize =
-        events.iter().map(|event| if let SessionEvent::Input(bytes) = event { bytes.len() } else { 0 }).sum();
-    assert!(size > 0 && size <= STEP_BYTES, "{size} bytes of input in one step");
+    let size: usize = session.step().await.events.iter().map(bytes_of).sum();
+    assert!(size > 0 && size <= STEP_BYTES, "{size} bytes in one step");
+    assert!(session.taken.load(Ordering::Relaxed) <= 3, "the client was read from");
+}
+
+fn bytes_of(event: &SessionEvent) -> usize {
+    match event {
+        SessionEvent::Input(bytes) | SessionEvent::Binary(bytes) => bytes.len(),
+        _ => 0,
+    }
 }
 
 #[tokio::test(start_paused = true)]
