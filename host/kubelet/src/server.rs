@@ -166,17 +166,20 @@ impl Server {
         })
     }
 
+    fn shared(&self) -> Arc<connection::Shared> {
+        Arc::new(connection::Shared {
+            tls: connection::Tls::new(self.acceptor.clone(), self.certificates.clone()),
+            handler: self.handler.clone(),
+            stopping: self.stopping.clone(),
+            end: self.end.clone(),
+        })
+    }
+
     /// Serves until `stop`; then takes no connections and no requests, and waits as long as the configuration says for
     /// sessions and logs to end, before it ends them.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let connections = TaskTracker::new();
-        let tls = connection::Tls::new(self.acceptor, self.certificates);
-        let shared = Arc::new(connection::Shared {
-            tls,
-            handler: self.handler,
-            stopping: self.stopping.clone(),
-            end: self.end.clone(),
-        });
+        let shared = self.shared();
         let crowded = seldom::Seldom::default();
         loop {
             let accepted = tokio::select! {

@@ -117,7 +117,8 @@ impl Wanted {
             previous: flag("previous"),
             timestamps: flag("timestamps"),
             tail_lines: tail_lines.map(|lines| u32::try_from(lines).unwrap_or(u32::MAX)),
-            since: since_time.or_else(|| since_seconds.and_then(ago)),
+            // Nothing was written before there was a clock.
+            since: since_time.or_else(|| since_seconds.and_then(ago)).filter(|since| *since >= SystemTime::UNIX_EPOCH),
             limit_bytes: limit_bytes.map(i64::unsigned_abs),
         })
     }
@@ -213,6 +214,7 @@ mod tests {
             ("sinceSeconds=9223372036854775807", plain()),
             ("sinceTime=1970-01-01T01:00:05%2B01:00", Wanted { since: at(5), ..plain() }),
             ("sinceTime=", plain()),
+            ("sinceTime=1960-01-01T00:00:00Z", plain()),
         ] {
             assert_eq!(parse(query), Ok(wanted), "{query}");
         }

@@ -49,6 +49,7 @@ struct Fixture {
     client_ca: Arc<ClientCa>,
     ready: watch::Sender<bool>,
     registry: Arc<Registry>,
+    shared: Arc<super::connection::Shared>,
     stop: CancellationToken,
     served: JoinHandle<()>,
 }
@@ -119,7 +120,9 @@ impl Fixture {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(Server::new(config, parts).unwrap().serve(listener, stop.clone()));
+        let server = Server::new(config, parts).unwrap();
+        let shared = server.shared();
+        let served = tokio::spawn(server.serve(listener, stop.clone()));
         Self {
             address,
             client_authority,
@@ -131,6 +134,7 @@ impl Fixture {
             client_ca,
             ready,
             registry,
+            shared,
             stop,
             served,
         }
@@ -164,6 +168,18 @@ impl Fixture {
         versions: &[&'static SupportedProtocolVersion],
         protocols: &[&[u8]],
     ) -> std::io::Result<Connection> {
+        let stream = TcpStream::connect(self.address).await?;
+        let name = "127.0.0.1".try_into().unwrap();
+        let stream = self.connector(identity, versions, protocols).connect(name, stream).await?;
+        Ok(Connection(stream))
+    }
+
+    fn connector(
+        &self,
+        identity: Option<&Identity>,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&[u8]],
+    ) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.serving_authority.certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -176,10 +192,7 @@ impl Fixture {
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let stream = TcpStream::connect(self.address).await?;
-        let name = "127.0.0.1".try_into().unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        Ok(Connection(stream))
+        TlsConnector::from(Arc::new(config))
     }
 
     /// Waits until a metric has this value.
