@@ -145,9 +145,12 @@ mod tests {
     use super::*;
     use crate::fakes::fake_api;
 
+    /// Paths and bodies.
+    type Sent = Arc<Mutex<Vec<(String, Value)>>>;
+
     /// Reviews by an API server that answers every review with this status, and what it was sent.
-    fn answering(code: u16, status: Value) -> (ApiServer, Arc<Mutex<Vec<(String, Value)>>>) {
-        let sent: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+    fn answering(code: u16, status: Value) -> (ApiServer, Sent) {
+        let sent = Sent::default();
         let noted = sent.clone();
         let client = fake_api(move |method, path, mut body| {
             assert_eq!(method, Method::POST);

@@ -53,6 +53,17 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            anonymous_auth: false,
+            stop_grace: Duration::from_secs(10),
+            streams: StreamLimits::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// How much there may be at once. What exceeds it is refused, nothing that is there ends for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Config, Limits, Parts, Server};
 use crate::{
-    ClientCa, Metrics, StreamLimits,
+    ClientCa, Metrics,
     certificate::Certificates,
     fakes::{Authority, FakePods, FakeProvider, FakeReviews, Identity, pod},
 };
@@ -97,8 +97,8 @@ impl Fixture {
         let config = Config {
             anonymous_auth: options.anonymous,
             stop_grace: options.stop_grace,
-            streams: StreamLimits::default(),
             limits: options.limits,
+            ..Config::default()
         };
         let parts = Parts {
             logs: provider.clone(),
