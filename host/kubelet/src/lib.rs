@@ -52,3 +52,12 @@ pub use pods::{NodePod, Pods};
 pub use reviews::{Access, ApiServer, ReviewError, Reviews, User};
 pub use server::{Config, Limits, Parts, Server};
 pub use streams::StreamLimits;
+
+/// What else the fuzz targets reach.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::{
+        remote_command::Resizes,
+        websocket::{Codec, Violation},
+    };
+}

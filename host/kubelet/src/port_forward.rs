@@ -9,6 +9,8 @@
 mod channels;
 mod pairs;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::{future::Future, sync::Arc};
 
@@ -19,7 +21,7 @@ use crate::{
     Client,
     body::Body,
     streams::Streams,
-    upgrade::{self, Carrier},
+    upgrade::{self, Carrier, Refusal},
     websocket::{self, Codec},
 };
 
@@ -57,10 +59,10 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let forward = Forward { pod: pod.clone(), streams: streams.clone(), session };
-    accept(request, ports, forward).unwrap_or_else(|refusal| refusal)
+    accept(request, ports, forward).unwrap_or_else(|refusal| *refusal)
 }
 
-fn accept<B, S, F>(request: Request<B>, ports: Vec<u16>, forward: Forward<S>) -> Result<Response<Body>, Response<Body>>
+fn accept<B, S, F>(request: Request<B>, ports: Vec<u16>, forward: Forward<S>) -> Result<Response<Body>, Refusal>
 where
     S: Fn(u16, Client) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,

@@ -22,9 +22,11 @@ use crate::{
     Client,
     body::Body,
     streams::Streams,
-    upgrade::{self, Carrier},
+    upgrade::{self, Carrier, Refusal},
     websocket::negotiate,
 };
+
+pub use resize::Resizes;
 
 /// The streams that a client wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,7 +59,7 @@ where
     S: FnOnce(Client) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    accept(request, wanted, streams, session).unwrap_or_else(|refusal| refusal)
+    accept(request, wanted, streams, session).unwrap_or_else(|refusal| *refusal)
 }
 
 fn accept<B, S, F>(
@@ -65,7 +67,7 @@ fn accept<B, S, F>(
     mut wanted: Wanted,
     streams: &Streams,
     session: S,
-) -> Result<Response<Body>, Response<Body>>
+) -> Result<Response<Body>, Refusal>
 where
     S: FnOnce(Client) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,

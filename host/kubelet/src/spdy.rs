@@ -38,3 +38,6 @@ pub use error::{Ended, ProtocolError, Status, StreamError};
 pub use handles::{Accept, Incoming, Reader, Writer};
 pub use header_block::Headers;
 pub use limits::Limits;
+
+#[cfg(test)]
+mod tests;

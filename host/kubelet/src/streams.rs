@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::spdy::Connection;
+use crate::spdy::{self, Connection};
 
 /// How long the connections of exec, attach and port-forward may take for things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,19 @@ impl Streams {
     pub(crate) async fn close(&self, connection: &Connection) {
         tokio::select! {
             _ = connection.close() => {}
-            () = drained(&self.stop) => {}
+            () = async { drained(&self.stop).await; sleep(CLOSE).await } => {}
+        }
+    }
+
+    /// What a SPDY connection may take, with so many streams at once.
+    pub(crate) fn spdy_limits(&self, streams: usize) -> spdy::Limits {
+        // Its end is twice this: that of SPDY, then that of what carries it.
+        let close_timeout = CLOSE / 2;
+        spdy::Limits {
+            idle_timeout: self.limits.idle,
+            write_timeout: DRAIN,
+            close_timeout,
+            ..spdy::Limits::new(streams)
         }
     }
 }

@@ -25,10 +25,10 @@ impl Streams {
         Self { limits: StreamLimits::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// Waits until nothing runs any more, which takes no longer than a close.
+    /// Waits until nothing runs any more, which takes no longer than an end with all its waits.
     pub(crate) async fn all_gone(&self) {
         self.tasks.close();
-        let gone = tokio::time::timeout(2 * CLOSE, self.tasks.wait()).await;
+        let gone = tokio::time::timeout(3 * CLOSE, self.tasks.wait()).await;
         assert!(gone.is_ok(), "{} tasks are left", self.tasks.len());
     }
 }

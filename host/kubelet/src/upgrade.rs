@@ -22,6 +22,9 @@ const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-v
 /// Those the server has, where the client offered none of them.
 const ACCEPTED_STREAM_PROTOCOLS: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
 
+/// The answer to a request that is not upgraded.
+pub(crate) type Refusal = Box<Response<Body>>;
+
 /// What carries the streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Carrier {
@@ -30,7 +33,7 @@ pub(crate) enum Carrier {
 }
 
 /// What a request wants to be upgraded to; or the answer to one that wants neither.
-pub(crate) fn carrier(headers: &HeaderMap) -> Result<Carrier, Response<Body>> {
+pub(crate) fn carrier(headers: &HeaderMap) -> Result<Carrier, Refusal> {
     let wants = |protocol| says(headers, header::CONNECTION, "upgrade") && says(headers, header::UPGRADE, protocol);
     if wants(WEBSOCKET) {
         Ok(Carrier::WebSocket)
@@ -46,7 +49,7 @@ pub(crate) fn carrier(headers: &HeaderMap) -> Result<Carrier, Response<Body>> {
 pub(crate) fn spdy_protocol<T: Copy>(
     headers: &HeaderMap,
     supported: &[(&str, T)],
-) -> Result<(HeaderValue, T), Response<Body>> {
+) -> Result<(HeaderValue, T), Refusal> {
     let mut offers = listed(headers, STREAM_PROTOCOL).peekable();
     if offers.peek().is_none() {
         let text = "unable to upgrade: X-Stream-Protocol-Version is required";
@@ -97,10 +100,10 @@ pub(crate) fn switch(protocol: &'static str) -> Response<Body> {
 }
 
 /// Does not upgrade, and ends the connection.
-pub(crate) fn refuse(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+pub(crate) fn refuse(status: StatusCode, text: impl Into<String>) -> Refusal {
     let mut response = body::text(status, text.into());
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    Box::new(response)
 }
 
 /// Says what a client that offers only other protocols may offer.

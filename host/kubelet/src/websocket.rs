@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
 };
 
-pub(crate) use channel::Codec;
+pub use channel::Codec;
 pub(crate) use connection::{Receiver, Sender, outgoing, run};
 pub(crate) use handshake::negotiate;
 pub(crate) use pipe::Pipe;
@@ -29,7 +29,7 @@ pub(crate) const CHUNK: usize = 16 << 10;
 const MAX_MESSAGE: usize = 4 << 20;
 /// A message that breaks the rules, and why. Ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Violation {
+pub enum Violation {
     /// Its payload is not what it should be.
     Payload(&'static str),
     /// It should not be.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Client, ClientEvent, ClientOutput, Outcome,
     events::{Events, events},
-    spdy::{Connection, Incoming, Limits, Reader, Writer},
+    spdy::{Connection, Incoming, Reader, Writer},
     streams::CLOSE,
     supervision::supervise,
 };
@@ -35,8 +35,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let streams = &forward.streams;
-    let limits = Limits { idle_timeout: streams.limits.idle, ..Limits::new(2 * MAX_PAIRS) };
-    let (connection, mut accept) = Connection::new(io, limits);
+    let (connection, mut accept) = Connection::new(io, streams.spdy_limits(2 * MAX_PAIRS));
     let connection = Arc::new(connection);
     let mut pairs = Pairs::new(streams.limits.creation);
     let running = TaskTracker::new();

@@ -7,11 +7,11 @@ use vk_provider::TerminalSize;
 const MAX_DOCUMENT: usize = 1 << 10;
 
 /// Puts the documents together. What is no size ends it: no size is read any more.
-#[derive(Debug)]
-pub(super) enum Resizes {
+#[derive(Debug, Default)]
+pub struct Resizes {
     /// The beginning of a document.
-    Reading(Vec<u8>),
-    Broken,
+    begun: Vec<u8>,
+    is_broken: bool,
 }
 
 /// A document as clients write it, or as Go would take it.
@@ -24,32 +24,34 @@ struct Document {
 }
 
 impl Resizes {
-    pub(super) fn new() -> Self {
-        Self::Reading(Vec::new())
-    }
-
     /// Takes the next piece, and yields the last size that it completes: those before it are over. A terminal without
     /// width or height has no size yet.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Option<TerminalSize> {
+    pub fn push(&mut self, mut piece: &[u8]) -> Option<TerminalSize> {
         let mut last = None;
-        for piece in piece.chunks(MAX_DOCUMENT) {
-            let Self::Reading(begun) = self else { break };
-            begun.extend_from_slice(piece);
-            let mut documents = serde_json::Deserializer::from_slice(begun).into_iter::<Document>();
-            let is_sound = loop {
-                match documents.next() {
-                    Some(Ok(Document { width: 0, .. } | Document { height: 0, .. })) => {}
-                    Some(Ok(Document { width, height })) => last = Some(TerminalSize { columns: width, rows: height }),
-                    Some(Err(error)) => break error.is_eof(),
-                    None => break true,
-                }
-            };
-            let end = documents.byte_offset();
-            begun.drain(..end);
-            if !is_sound || begun.len() > MAX_DOCUMENT {
-                *self = Self::Broken;
+        while !(piece.is_empty() || self.is_broken) {
+            let (next, rest) = piece.split_at(piece.len().min(MAX_DOCUMENT.saturating_sub(self.begun.len())));
+            piece = rest;
+            self.begun.extend_from_slice(next);
+            last = self.take_documents().or(last);
+            // One that has not ended by now is too long.
+            self.is_broken |= self.begun.len() >= MAX_DOCUMENT;
+        }
+        last
+    }
+
+    fn take_documents(&mut self) -> Option<TerminalSize> {
+        let mut last = None;
+        let mut documents = serde_json::Deserializer::from_slice(&self.begun).into_iter::<Document>();
+        loop {
+            match documents.next() {
+                Some(Ok(Document { width: 0, .. } | Document { height: 0, .. })) => {}
+                Some(Ok(Document { width, height })) => last = Some(TerminalSize { columns: width, rows: height }),
+                Some(Err(error)) => break self.is_broken = !error.is_eof(),
+                None => break,
             }
         }
+        let end = documents.byte_offset();
+        self.begun.drain(..end);
         last
     }
 }
@@ -78,14 +80,14 @@ mod tests {
             (r#"{"Width":80,"Height":24"#, None),
             ("", None),
         ] {
-            assert_eq!(Resizes::new().push(text.as_bytes()), expected, "{text}");
+            assert_eq!(Resizes::default().push(text.as_bytes()), expected, "{text}");
         }
     }
 
     #[test]
     fn what_is_no_size_ends_it() {
         for text in [r#"{"Width":65536,"Height":1}"#, r#"{"Width":-1,"Height":1}"#, "nonsense", "[", "\u{0}", "}"] {
-            let mut resizes = Resizes::new();
+            let mut resizes = Resizes::default();
             assert_eq!(resizes.push(br#"{"Width":80,"Height":24}"#), size(80, 24));
             assert_eq!(resizes.push(text.as_bytes()), None, "{text}");
             assert_eq!(resizes.push(br#"{"Width":81,"Height":25}"#), None, "{text}");
@@ -94,14 +96,14 @@ mod tests {
 
     #[test]
     fn a_document_without_end_is_not_kept() {
-        let mut resizes = Resizes::new();
+        let mut resizes = Resizes::default();
         assert_eq!(resizes.push(&[b' '; 10 * MAX_DOCUMENT]), None);
         assert_eq!(resizes.push(br#"{"Width":80,"Height":24,"x":""#), None);
         for _ in 0..10 {
             resizes.push(&[b'x'; MAX_DOCUMENT / 2]);
-            assert!(!matches!(&resizes, Resizes::Reading(begun) if begun.len() > MAX_DOCUMENT));
+            assert!(resizes.begun.len() <= MAX_DOCUMENT);
         }
-        assert!(matches!(resizes, Resizes::Broken));
+        assert!(resizes.is_broken);
     }
 
     proptest! {
@@ -119,7 +121,7 @@ mod tests {
             cuts.extend([0, stream.len()]);
             cuts.sort_unstable();
 
-            let mut resizes = Resizes::new();
+            let mut resizes = Resizes::default();
             let mut seen = Vec::new();
             for cut in cuts.windows(2) {
                 seen.extend(resizes.push(&stream.as_bytes()[cut[0]..cut[1]]));
@@ -132,12 +134,24 @@ mod tests {
         }
 
         #[test]
-        fn anything_may_come(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..8)) {
-            let mut resizes = Resizes::new();
-            for piece in pieces {
-                resizes.push(&piece);
-                prop_assert!(!matches!(&resizes, Resizes::Reading(begun) if begun.len() > MAX_DOCUMENT));
+        fn anything_may_come_cut_anywhere(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..3000),
+                r#"(\{"Width":[0-9]{1,6},"Height":-?[0-9.e]{1,4}[},]?|[\[\]{}": ,0-9a-z\\]{1,4}){0,40}"#.prop_map(String::into_bytes),
+            ],
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let whole = Resizes::default().push(&bytes);
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut resizes = Resizes::default();
+            let mut last = None;
+            for cut in cuts.windows(2) {
+                last = resizes.push(&bytes[cut[0]..cut[1]]).or(last);
+                prop_assert!(resizes.begun.len() <= MAX_DOCUMENT);
             }
+            prop_assert_eq!(last, whole);
         }
     }
 }

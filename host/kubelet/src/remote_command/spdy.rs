@@ -20,7 +20,7 @@ use super::{Version, Wanted, resize::Resizes, status::status};
 use crate::{
     Client, ClientEvent, ClientOutput, Outcome,
     events::{Events, events},
-    spdy::{Accept, Connection, Incoming, Limits, Reader, Status, StreamError, Writer},
+    spdy::{Accept, Connection, Incoming, Reader, Status, StreamError, Writer},
     streams::{CLOSE, Streams},
     supervision::supervise,
 };
@@ -43,8 +43,7 @@ where
     S: FnOnce(Client) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let limits = Limits { idle_timeout: streams.limits.idle, ..Limits::new(MAX_STREAMS) };
-    let (connection, accept) = Connection::new(io, limits);
+    let (connection, accept) = Connection::new(io, streams.spdy_limits(MAX_STREAMS));
     let Ok(Some(made)) = timeout(streams.limits.creation, collect(accept, wanted, version)).await else {
         tracing::debug!("a client of exec or attach did not create its streams in time");
         return streams.close(&connection).await;
@@ -116,7 +115,7 @@ async fn collect(mut accept: Accept, wanted: Wanted, version: Version) -> Option
 
 /// Reads what the client sends, until the connection ends.
 async fn read(mut stdin: Option<Reader>, mut resize: Option<Reader>, events: Events, connection: &Connection) {
-    let mut resizes = Resizes::new();
+    let mut resizes = Resizes::default();
     loop {
         select! {
             // What came before the end is not lost.

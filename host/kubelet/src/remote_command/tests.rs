@@ -1,3 +1,4 @@
+mod hostile_websocket;
 mod negotiation;
 mod spdy;
 mod websocket;

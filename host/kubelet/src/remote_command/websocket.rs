@@ -64,7 +64,7 @@ where
         return;
     }
     let client = Client { input, output: Box::new(output) };
-    let channels = Channels { codec, version, stdin: wanted.stdin, resizes: wanted.tty.then(Resizes::new), events };
+    let channels = Channels { codec, version, stdin: wanted.stdin, resizes: wanted.tty.then(Resizes::default), events };
     join!(websocket::run(io, channels, outgoing, streams), supervise(client, &streams.tasks, session));
 }
 

@@ -255,9 +255,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.received.reserve(READ);
         }
         let reading = pin!(self.transport.read_buf(&mut self.received));
-        match reading.poll(context)? {
-            Poll::Ready(0) => Err(Ended::ByPeer),
-            Poll::Ready(_) => {
+        match reading.poll(context) {
+            Poll::Ready(Ok(0)) => Err(Ended::ByPeer),
+            // TLS says so of a peer that just closes.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Ended::ByPeer),
+            Poll::Ready(Err(error)) => Err(error.into()),
+            Poll::Ready(Ok(_)) => {
                 self.active = Instant::now();
                 Ok(true)
             }

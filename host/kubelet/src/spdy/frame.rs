@@ -157,7 +157,7 @@ fn control(kind: u16, flags: u8, mut payload: Bytes) -> Option<Frame> {
         }
         SETTINGS => {
             let count = payload.try_get_u32().ok()? as usize;
-            (payload.remaining() % 8 == 0 && payload.remaining() / 8 == count).then_some(Frame::Ignored)?
+            (payload.remaining().is_multiple_of(8) && payload.remaining() / 8 == count).then_some(Frame::Ignored)?
         }
         PING if length == 4 && flags == 0 => Frame::Ping(payload.try_get_u32().ok()?),
         GOAWAY if length == 8 => Frame::GoAway,

@@ -3,7 +3,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::{body::Body, upgrade};
+use crate::{
+    body::Body,
+    upgrade::{self, Refusal},
+};
 
 const VERSION: HeaderValue = HeaderValue::from_static("13");
 
@@ -15,7 +18,7 @@ pub(crate) fn negotiate<T: Copy>(
     headers: &HeaderMap,
     supported: &[(&'static str, T)],
     preferred: &'static str,
-) -> Result<(T, Response<Body>), Response<Body>> {
+) -> Result<(T, Response<Body>), Refusal> {
     let refuse = |text: &str| Err(upgrade::refuse(StatusCode::BAD_REQUEST, text));
     if method != Method::GET {
         return refuse("unable to upgrade: a WebSocket begins with a GET");
@@ -45,7 +48,7 @@ fn choose<T: Copy>(
     headers: &HeaderMap,
     supported: &[(&'static str, T)],
     preferred: &'static str,
-) -> Result<(HeaderValue, T), Response<Body>> {
+) -> Result<(HeaderValue, T), Refusal> {
     const OFFERS: HeaderName = header::SEC_WEBSOCKET_PROTOCOL;
     let offers = || upgrade::listed(headers, OFFERS);
     let chosen = if offers().next().is_none() {

@@ -1,9 +1,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{FutureExt, SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     sync::{mpsc, oneshot},
     time::{Instant, sleep, timeout},
 };
@@ -20,16 +19,16 @@ use tokio_tungstenite::{
 use vk_provider::TerminalSize;
 
 use super::*;
-use crate::testing::{ask, websocket};
+use crate::testing::websocket;
 
-type Socket = WebSocketStream<DuplexStream>;
+pub(super) type Socket = WebSocketStream<DuplexStream>;
 
-fn binary(bytes: &[u8]) -> Message {
+pub(super) fn binary(bytes: &[u8]) -> Message {
     Message::Binary(Bytes::copy_from_slice(bytes))
 }
 
 /// The next message that is no pong.
-async fn next(socket: &mut Socket) -> Option<Message> {
+pub(super) async fn next(socket: &mut Socket) -> Option<Message> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Pong(_))) => {}
@@ -38,7 +37,7 @@ async fn next(socket: &mut Socket) -> Option<Message> {
     }
 }
 
-async fn assert_closed(socket: &mut Socket, code: CloseCode) {
+pub(super) async fn assert_closed(socket: &mut Socket, code: CloseCode) {
     match next(socket).await {
         Some(Message::Close(Some(frame))) => assert_eq!(frame.code, code, "{frame}"),
         other => panic!("{other:?} is no close"),
@@ -46,7 +45,7 @@ async fn assert_closed(socket: &mut Socket, code: CloseCode) {
     assert_eq!(next(socket).await, None, "the connection ends with the close");
 }
 
-fn status_of(message: Option<Message>) -> serde_json::Value {
+pub(super) fn status_of(message: Option<Message>) -> serde_json::Value {
     let Some(Message::Binary(bytes)) = message else { panic!("{message:?} is no status") };
     assert_eq!(bytes.first(), Some(&3), "of the error channel");
     serde_json::from_slice(&bytes[1..]).unwrap()
@@ -200,64 +199,6 @@ async fn long_input_and_output_pass_whole() {
     assert!(received == sent, "{} bytes of {}", received.len(), sent.len());
 }
 
-/// What a client sends that it must not, and the code of the close that it gets for it.
-#[tokio::test(start_paused = true)]
-async fn clients_that_break_the_rules_are_told_and_their_session_too() {
-    let masked = |head: &[u8], length: usize| [head, &[0; 4], &vec![0; length][..]].concat();
-    for (name, raw, code) in [
-        (
-            "a close of a channel without its number",
-            masked(&[0x82, 0x80 | 1], 0).into_iter().chain([0xff]).collect(),
-            CloseCode::Protocol,
-        ),
-        ("a frame that is not masked", vec![0x82, 2, 0, b'x'], CloseCode::Protocol),
-        ("a fragmented ping", masked(&[0x09, 0x81], 1), CloseCode::Protocol),
-        ("an unknown control frame", masked(&[0x8b, 0x80], 0), CloseCode::Protocol),
-        ("an unknown data frame", masked(&[0x83, 0x80], 0), CloseCode::Protocol),
-        ("a continuation of nothing", masked(&[0x80, 0x81], 1), CloseCode::Protocol),
-        ("reserved bits", masked(&[0xc2, 0x81], 1), CloseCode::Protocol),
-        ("a ping that is too long", masked(&[0x89, 0x80 | 126, 0, 126], 126), CloseCode::Protocol),
-        ("a message that is too long", masked(&[0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0x40, 0, 1], 0), CloseCode::Size),
-        (
-            "a message without end",
-            masked(&[0x82, 0x80 | 127, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 0),
-            CloseCode::Size,
-        ),
-        ("text that is none", masked(&[0x81, 0x81], 0).into_iter().chain([0xff]).collect(), CloseCode::Invalid),
-    ] {
-        let streams = Streams::for_tests();
-        let (saw, seen) = oneshot::channel();
-        let session = |mut client: Client| async move {
-            saw.send(client.input.next().await).unwrap();
-            client.output.finish(Outcome::Exit(0)).await;
-        };
-        let mut socket = websocket(serving(&streams, PIPES, session), "v5.channel.k8s.io").await;
-        next(&mut socket).await;
-        socket.get_mut().write_all(&raw).await.unwrap();
-        assert_closed(&mut socket, code).await;
-        drop(socket);
-        assert_eq!(seen.await, Ok(ClientEvent::Gone), "{name}");
-        streams.all_gone().await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_close_of_an_unknown_channel_breaks_the_rules_of_version_5_alone() {
-    for (protocol, code) in [("v5.channel.k8s.io", Some(CloseCode::Protocol)), ("v4.channel.k8s.io", None)] {
-        let streams = Streams::for_tests();
-        let mut socket = websocket(serving(&streams, PIPES, cat), protocol).await;
-        next(&mut socket).await;
-        socket.send(binary(b"\xff\x09")).await.unwrap();
-        match code {
-            Some(code) => assert_closed(&mut socket, code).await,
-            None => {
-                socket.send(binary(b"\x00x")).await.unwrap();
-                assert_eq!(next(&mut socket).await, Some(binary(b"\x01x")));
-            }
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_client_that_vanishes_is_gone_and_leaves_nothing() {
     let streams = Streams::for_tests();
@@ -287,37 +228,6 @@ async fn a_client_that_closes_is_gone_and_answered() {
     socket.close(None).await.unwrap();
     assert_eq!(next(&mut socket).await, Some(Message::Close(None)));
     assert_eq!(next(&mut socket).await, None);
-    streams.all_gone().await;
-}
-
-/// Writes until it may not, and says how much it wrote.
-fn flood(
-    written: mpsc::UnboundedSender<usize>,
-) -> impl FnOnce(Client) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-    |client| {
-        let Client { mut output, input } = client;
-        Box::pin(async move {
-            let _input = input;
-            while output.output(Bytes::from_static(&[b'x'; 10_000])).await.is_ok() {
-                written.send(10_000).unwrap();
-            }
-        })
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_never_reads_stops_the_session_and_is_cut_at_the_end() {
-    let streams = Streams::for_tests();
-    let (written, mut was_written) = mpsc::unbounded_channel();
-    let socket = websocket(serving(&streams, PIPES, flood(written)), "v5.channel.k8s.io").await;
-    sleep(Duration::from_secs(60)).await;
-    let mut total = 0;
-    while let Some(Some(length)) = was_written.recv().now_or_never() {
-        total += length;
-    }
-    // What the pipe between them takes, and a few messages.
-    assert!((64 << 10..320 << 10).contains(&total), "{total} bytes");
-    drop(socket);
     streams.all_gone().await;
 }
 
@@ -405,19 +315,6 @@ async fn a_connection_on_which_nothing_comes_or_goes_is_closed_after_its_time() 
     socket.send(Message::Ping(Bytes::new())).await.unwrap();
     assert_closed(&mut socket, CloseCode::Away).await;
     assert_eq!(start.elapsed().as_secs(), 5 * 3600);
-    streams.all_gone().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_answer_the_close_is_not_waited_for() {
-    let streams = Streams::for_tests();
-    let mut io = serving(&streams, OUTPUT, ending(Outcome::Exit(0)));
-    ask(&mut io, "GET", &negotiation::WEBSOCKET).await;
-    let start = Instant::now();
-    let mut all = Vec::new();
-    io.read_to_end(&mut all).await.unwrap();
-    assert_eq!(all, [0x82, 1, 1, 0x88, 2, 0x03, 0xe8], "the first message, and a close with 1000");
-    assert!(start.elapsed() <= Duration::from_secs(11), "{:?}", start.elapsed());
     streams.all_gone().await;
 }
 
