@@ -63,6 +63,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Outcome {
     let Client { mut input, mut output } = client;
+    let name = format!("{}/{}", pod.namespace, pod.name);
     let opened = stop.run_until_cancelled(sessions.open(&pod, &request)).await;
     let (outcome, parting) = match opened {
         None => (stopped(), None),
@@ -78,6 +79,11 @@ pub async fn run(
             (outcome, Some(driver.part()))
         }
     };
+    match &outcome {
+        Outcome::Failed(error) if error.fault.is_some() => tracing::warn!(pod = name, %error, "a session failed"),
+        Outcome::Failed(error) => tracing::debug!(pod = name, %error, "a session failed"),
+        Outcome::Exit(code) => tracing::debug!(pod = name, code, "a session ended"),
+    }
     let parted = async {
         if let Some(parting) = parting {
             parting.run().await;

@@ -16,7 +16,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
         for (pod, container) in snapshot.containers() {
             let Some((value, at)) = value(container) else { continue };
             let id = format!("/pod{}/{}", pod.id.uid, container.name);
-            let labels = [
+            let mut labels = vec![
                 ("container", container.name.as_str()),
                 ("id", &id),
                 ("image", &container.image),
@@ -24,6 +24,9 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
                 ("namespace", &pod.id.namespace),
                 ("pod", &pod.id.name),
             ];
+            if name == CPU {
+                labels.insert(1, ("cpu", "total"));
+            }
             family.sample(&Sample { labels: &labels, value, at });
         }
     }
@@ -50,10 +53,13 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
 /// The name of a pod's interface, of which the provider says none.
 pub(super) const INTERFACE: &str = "eth0";
 
+/// Its samples say that they are of all processors together.
+const CPU: &str = "container_cpu_usage_seconds_total";
+
 type Value = fn(&ContainerSample) -> Option<(f64, Option<SystemTime>)>;
 
 const CONTAINERS: [(&str, &str, &str, Value); 5] = [
-    ("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", |container| {
+    (CPU, "counter", "Cumulative cpu time consumed in seconds.", |container| {
         container.cpu.nano_seconds.map(|nanos| (billionths(nanos), Some(container.at)))
     }),
     ("container_memory_rss", "gauge", "Size of RSS in bytes.", |container| {

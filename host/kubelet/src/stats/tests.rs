@@ -376,7 +376,8 @@ async fn cadvisor_metrics_carry_images_and_networks() {
     let Fixture { collector, .. } = fixture(vec![pod("web", "Running")], None, two);
     let samples = parse(&collector.cadvisor_metrics().await.unwrap());
     let app = r#"{container="app",id="/poduid-web/app",image="app:1",name="app",namespace="default",pod="web"}"#;
-    assert_eq!(samples[&format!("container_cpu_usage_seconds_total{app}")], (4.710_169, Some(1_633_253_812_125)));
+    let cpu = app.replace(",id=", ",cpu=\"total\",id=");
+    assert_eq!(samples[&format!("container_cpu_usage_seconds_total{cpu}")], (4.710_169, Some(1_633_253_812_125)));
     assert_eq!(samples[&format!("container_memory_working_set_bytes{app}")].0, 60.0);
     let network = r#"{container="",id="/poduid-web",image="",interface="eth0",name="",namespace="default",pod="web"}"#;
     assert_eq!(samples[&format!("container_network_receive_bytes_total{network}")].0, 11.0);

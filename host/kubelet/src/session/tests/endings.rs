@@ -233,3 +233,11 @@ async fn a_host_that_stops_tells_the_client_and_the_provider() {
     session.stop.cancel();
     assert!(message_of(soon("the end", session.run).await.unwrap()).contains("vk-host stops"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_dropped_closes_the_backends_connection() {
+    let (connection, mut peer) = websocket();
+    let session = Session::connected(exec(), connection, []).await;
+    session.run.abort();
+    assert_eq!(peer.received().await, None);
+}

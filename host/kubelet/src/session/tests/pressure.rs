@@ -158,3 +158,21 @@ async fn no_step_is_taken_while_megabytes_wait_for_the_client() {
     }
     assert!(taken <= made << 20);
 }
+
+#[tokio::test(start_paused = true)]
+async fn much_input_comes_in_few_large_steps() {
+    let mut session = Session::connected(exec(), Connection::None, []).await;
+    for _ in 0..FLOOD / (16 << 10) {
+        session.does(ClientEvent::Input(Bytes::from(vec![0; 16 << 10])));
+    }
+    let (mut steps, mut bytes) = (0, 0);
+    while bytes < FLOOD {
+        let step = session.step().await;
+        // As long as a step may take.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        steps += 1;
+        bytes += step.events.iter().map(bytes_of).sum::<usize>();
+        step.answer([]);
+    }
+    assert!(steps <= FLOOD / STEP_BYTES * 5 / 4, "{steps} steps");
+}
