@@ -110,3 +110,55 @@ fn with_authenticated(mut user: User) -> User {
 fn anonymous() -> User {
     User { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..User::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use tokio::time;
+
+    use super::*;
+    use crate::fakes::{FakeReviews, metrics, user};
+
+    fn authenticator(reviews: &Arc<FakeReviews>) -> Authenticator {
+        Authenticator::new(reviews.clone(), Arc::default(), false, metrics())
+    }
+
+    fn with_token(token: &str) -> HeaderMap {
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        [(AUTHORIZATION, value.clone()), (AUTHORIZATION, value)].into_iter().collect()
+    }
+
+    #[tokio::test]
+    async fn credentials_are_taken_out_of_the_request() {
+        let authenticator = authenticator(&Arc::default());
+        let mut headers = with_token("secret");
+        headers.insert("x-other", HeaderValue::from_static("stays"));
+        assert_eq!(authenticator.authenticate(&[], &mut headers).await, None);
+        assert!(!headers.contains_key(AUTHORIZATION) && headers.contains_key("x-other"), "{headers:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revoked_token_is_refused_within_two_minutes_and_a_new_one_taken_within_ten_seconds() {
+        let reviews = Arc::new(FakeReviews::default());
+        let authenticator = authenticator(&reviews);
+        let is_known = async || authenticator.authenticate(&[], &mut with_token("secret")).await.is_some();
+        assert!(!is_known().await);
+        reviews.tokens.lock().unwrap().insert("secret".into(), user("alice"));
+        time::advance(UNKNOWN_FOR).await;
+        assert!(is_known().await);
+        reviews.tokens.lock().unwrap().clear();
+        time::advance(Duration::from_secs(119)).await;
+        assert!(is_known().await, "within the two minutes nobody is asked");
+        time::advance(Duration::from_secs(1)).await;
+        assert!(!is_known().await);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_tokens_takes_bounded_memory() {
+        let authenticator = authenticator(&Arc::default());
+        for number in 0..KEPT + 100 {
+            authenticator.authenticate(&[], &mut with_token(&number.to_string())).await;
+        }
+        assert!(authenticator.tokens.len() <= KEPT);
+    }
+}

@@ -81,3 +81,91 @@ fn size(user: &User) -> usize {
     let extra = user.extra.iter().map(|(name, values)| name.len() + values.iter().map(String::len).sum::<usize>());
     user.name.len() + user.uid.len() + user.groups.iter().map(String::len).sum::<usize>() + extra.sum::<usize>()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use tokio::time;
+
+    use super::*;
+    use crate::fakes::{FakeReviews, metrics, user};
+
+    fn somebody() -> User {
+        User {
+            uid: "1".into(),
+            groups: vec!["g".into()],
+            extra: [("k".to_owned(), vec!["v".to_owned()])].into(),
+            ..user("a")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_decision_is_remembered_for_exactly_who_and_what_it_was_about() {
+        let reviews = FakeReviews::allowing(&["a get pods"]);
+        let authorizer = Authorizer::new(reviews.clone(), metrics());
+        let asked = async |user: &User, verb, subresource| {
+            let allowed = authorizer.is_allowed(user, verb, &[subresource]).await.unwrap();
+            (allowed, reviews.asked().len())
+        };
+        assert_eq!(asked(&somebody(), "get", "pods").await, (true, 1));
+        assert_eq!(asked(&somebody(), "get", "pods").await, (true, 0));
+        let others = [
+            User { name: "b".into(), ..somebody() },
+            User { uid: "2".into(), ..somebody() },
+            User { groups: vec![], ..somebody() },
+            User { groups: vec!["g".into(), "h".into()], ..somebody() },
+            User { groups: vec!["gh".into()], ..somebody() },
+            User { extra: [("k".to_owned(), vec!["w".to_owned()])].into(), ..somebody() },
+            User { extra: [("l".to_owned(), vec!["v".to_owned()])].into(), ..somebody() },
+            User { extra: [("k".to_owned(), vec![])].into(), ..somebody() },
+        ];
+        for other in others {
+            assert_eq!(asked(&other, "get", "pods").await.1, 1, "{other:?}");
+        }
+        assert_eq!(asked(&somebody(), "create", "pods").await, (false, 1));
+        assert_eq!(asked(&somebody(), "get", "proxy").await, (false, 1));
+        assert_eq!(asked(&somebody(), "get", "pods").await, (true, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn yes_holds_for_five_minutes_and_no_for_half_a_minute() {
+        let reviews = FakeReviews::allowing(&["* get pods"]);
+        let authorizer = Authorizer::new(reviews.clone(), metrics());
+        for (verb, seconds, is_asked) in [
+            ("get", 0, true),
+            ("get", 299, false),
+            ("get", 1, true),
+            ("list", 0, true),
+            ("list", 29, false),
+            ("list", 1, true),
+        ] {
+            time::advance(Duration::from_secs(seconds)).await;
+            authorizer.is_allowed(&somebody(), verb, &["pods"]).await.unwrap();
+            assert_eq!(!reviews.asked().is_empty(), is_asked, "{verb} after {seconds} s");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_is_no_yes_and_not_remembered_even_if_a_later_subresource_would_be_allowed() {
+        let reviews = FakeReviews::allowing(&["* * *"]);
+        let authorizer = Authorizer::new(reviews.clone(), metrics());
+        reviews.is_down.store(true, Ordering::SeqCst);
+        assert!(authorizer.is_allowed(&somebody(), "get", &["pods", "proxy"]).await.is_err());
+        assert_eq!(reviews.asked(), ["a get pods"]);
+        reviews.is_down.store(false, Ordering::SeqCst);
+        assert_eq!(authorizer.is_allowed(&somebody(), "get", &["pods", "proxy"]).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn a_user_of_many_bytes_is_not_kept() {
+        let reviews = FakeReviews::allowing(&["* * *"]);
+        let authorizer = Authorizer::new(reviews.clone(), metrics());
+        let large = User { groups: vec!["g".repeat(LARGEST_KEPT)], ..somebody() };
+        for _ in 0..2 {
+            assert_eq!(authorizer.is_allowed(&large, "get", &["pods"]).await, Ok(true));
+            assert_eq!(reviews.asked().len(), 1);
+        }
+        assert_eq!(authorizer.decisions.len(), 0);
+    }
+}

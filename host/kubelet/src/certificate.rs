@@ -9,6 +9,8 @@
 mod request;
 mod self_signed;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs, io,

@@ -4,6 +4,6 @@ mod api;
 mod authority;
 mod node;
 
-pub(crate) use api::{FakeApi, fake_api};
+pub(crate) use api::fake_api;
 pub(crate) use authority::{Authority, Identity, Purpose};
 pub(crate) use node::{FakePods, FakeProvider, FakeReviews, metrics, pod, user};

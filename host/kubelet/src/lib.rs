@@ -7,6 +7,12 @@
 //!        stats <── dyn Stats ────────────────────────────────────────┤
 //!        streams (SPDY, WebSocket) ──Client──> session <── dyn Sessions ──> backend
 //! ```
+//!
+//! - `server`: TLS, connections, limits, the stop. `certificate`: what it serves with, and how that is had and renewed.
+//! - `authentication`: who asks. `authorization`: whether they may. `reviews`: how the API server is asked for both;
+//!   `cache`: for how long its answers hold.
+//! - `path`: a path in segments, by which both rights and routes are decided. `routes`: what is answered; `refusal`: what
+//!   is not.
 
 mod authentication;
 mod authorization;

@@ -34,10 +34,6 @@ impl Refusal {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, message: message.into(), allow: Some(allow) }
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
-        self.status
-    }
-
     pub(crate) fn response(self) -> Response<Body> {
         let mut response = text(self.status, format!("{}\n", self.message));
         if let Some(allow) = self.allow {
@@ -62,5 +58,34 @@ impl From<Error> for Refusal {
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_providers_error_becomes_a_status_and_a_body_and_nothing_else() {
+        for (kind, status) in [
+            (ErrorKind::Invalid, 400),
+            (ErrorKind::Unsupported, 501),
+            (ErrorKind::NotFound, 404),
+            (ErrorKind::Conflict, 409),
+            (ErrorKind::Unauthenticated, 502),
+            (ErrorKind::PermissionDenied, 403),
+            (ErrorKind::Exhausted, 429),
+            (ErrorKind::Unavailable, 503),
+            (ErrorKind::Internal, 500),
+        ] {
+            let response = Refusal::from(Error::new(kind, "no\r\nLocation: http://elsewhere")).response();
+            assert_eq!(response.status(), status);
+            let headers: Vec<_> = response.headers().keys().map(|name| name.as_str().to_owned()).collect();
+            assert_eq!(headers, ["content-type"]);
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, "no\r\nLocation: http://elsewhere\n");
+        }
     }
 }

@@ -134,3 +134,99 @@ impl Reviews for ApiServer {
         Ok(status.allowed && status.denied != Some(true))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fakes::fake_api;
+
+    /// Paths and bodies.
+    type Sent = Arc<Mutex<Vec<(String, Value)>>>;
+
+    /// Reviews by an API server that answers every review with this status, and what it was sent.
+    fn answering(code: u16, status: Value) -> (ApiServer, Sent) {
+        let sent = Sent::default();
+        let noted = sent.clone();
+        let client = fake_api(move |method, path, mut body| {
+            assert_eq!(method, Method::POST);
+            noted.lock().unwrap().push((path.to_owned(), body.clone()));
+            if code >= 400 {
+                return (code, json!({ "kind": "Status", "status": "Failure", "code": code, "message": "no" }));
+            }
+            body["status"] = status.clone();
+            (code, body)
+        });
+        (ApiServer::new(client, "node"), sent)
+    }
+
+    #[tokio::test]
+    async fn a_token_belongs_to_whom_the_api_server_says() {
+        let status = json!({
+            "authenticated": true,
+            "user": { "username": "alice", "uid": "1", "groups": ["g"], "extra": { "k": ["v"] } },
+        });
+        let (reviews, sent) = answering(201, status);
+        let alice = User {
+            name: "alice".into(),
+            uid: "1".into(),
+            groups: vec!["g".into()],
+            extra: [("k".to_owned(), vec!["v".to_owned()])].into(),
+        };
+        assert_eq!(reviews.token("secret").await, Ok(Some(alice)));
+        let (path, body) = sent.lock().unwrap().remove(0);
+        assert_eq!(path, "/apis/authentication.k8s.io/v1/tokenreviews");
+        assert_eq!(body["spec"], json!({ "token": "secret" }));
+    }
+
+    #[tokio::test]
+    async fn a_token_without_a_clear_yes_and_a_name_is_nobodys() {
+        for status in [
+            json!({}),
+            json!({ "authenticated": false, "user": { "username": "alice" } }),
+            json!({ "error": "bad", "user": { "username": "alice" } }),
+            json!({ "authenticated": true }),
+            json!({ "authenticated": true, "user": { "username": "" } }),
+        ] {
+            assert_eq!(answering(201, status.clone()).0.token("t").await, Ok(None), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn rights_are_asked_for_on_the_node_and_only_a_clear_yes_is_one() {
+        let access = Access {
+            user: User { name: "alice".into(), groups: vec!["g".into()], ..User::default() },
+            verb: "create",
+            subresource: "proxy",
+        };
+        for (status, allowed) in [
+            (json!({ "allowed": true }), true),
+            (json!({ "allowed": true, "denied": true }), false),
+            (json!({ "allowed": false }), false),
+        ] {
+            let (reviews, sent) = answering(201, status);
+            assert_eq!(reviews.access(&access).await, Ok(allowed));
+            let (path, body) = sent.lock().unwrap().remove(0);
+            assert_eq!(path, "/apis/authorization.k8s.io/v1/subjectaccessreviews");
+            let resource = json!({
+                "resource": "nodes", "name": "node", "version": "v1", "subresource": "proxy", "verb": "create",
+            });
+            assert_eq!(body["spec"]["resourceAttributes"], resource);
+            assert_eq!((&body["spec"]["user"], &body["spec"]["groups"]), (&json!("alice"), &json!(["g"])));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_the_api_server_is_an_error_that_names_the_review_and_not_the_token() {
+        let (reviews, _) = answering(403, Value::Null);
+        let error = reviews.token("secret").await.unwrap_err().to_string();
+        assert!(error.starts_with("cannot create a TokenReview: ") && !error.contains("secret"), "{error}");
+        let access = Access { user: User::default(), verb: "get", subresource: "pods" };
+        let error = reviews.access(&access).await.unwrap_err().to_string();
+        assert!(error.starts_with("cannot create a SubjectAccessReview: "), "{error}");
+    }
+}

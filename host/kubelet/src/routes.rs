@@ -1,9 +1,10 @@
 //! What is at each path.
 
+mod log;
 mod pods;
 mod session;
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -12,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use vk_provider::{Logs, Sessions, Stats};
+use vk_provider::{Logs, Sessions};
 
 use crate::{
     Metrics, NodePod, Pods,
@@ -22,6 +23,7 @@ use crate::{
     refusal::Refusal,
     reviews::User,
     server::{Peer, Slot, Slots},
+    stats,
     streams::Streams,
 };
 
@@ -31,11 +33,9 @@ const JSON: &str = "application/json";
 
 /// What the routes serve.
 pub(crate) struct Parts {
-    pub(crate) node_name: String,
-    pub(crate) started_at: SystemTime,
     pub(crate) logs: Arc<dyn Logs>,
     pub(crate) sessions: Arc<dyn Sessions>,
-    pub(crate) stats: Arc<dyn Stats>,
+    pub(crate) collector: stats::Collector,
     pub(crate) pods: Arc<dyn Pods>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) ready: watch::Receiver<bool>,
@@ -65,19 +65,32 @@ struct Held {
 }
 
 impl Routes {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self { parts }
+    }
+
     pub(crate) async fn answer(&self, route: Route<'_>, call: Call) -> Result<Response<Body>, Refusal> {
         match route {
             Route::Healthz => Ok(text(StatusCode::OK, "ok")),
             Route::Readyz => self.readiness(),
             Route::Pods => Ok(pods::all(self.parts.pods.all())),
             Route::RunningPods => Ok(pods::running(self.parts.pods.all())),
+            Route::Summary => {
+                let only_cpu_and_memory = query(&call.request).any(|(name, value)| {
+                    name == "only_cpu_and_memory"
+                        && matches!(value.as_str(), "1" | "t" | "T" | "true" | "True" | "TRUE")
+                });
+                Ok(content(JSON, self.parts.collector.summary(only_cpu_and_memory).await?))
+            }
+            Route::ResourceMetrics => Ok(content(PROMETHEUS, self.parts.collector.resource_metrics().await?)),
+            Route::ContainerMetrics => Ok(content(PROMETHEUS, self.parts.collector.cadvisor_metrics().await?)),
             Route::Metrics => self.own_metrics(),
             // Probes are the provider's: there are none to tell of, but who scrapes this takes 404 for a node that is down.
             Route::ProbeMetrics => Ok(content(PROMETHEUS, Bytes::new())),
+            Route::ContainerLogs(pod, container) => self.logs(pod, container, call).await,
             Route::Exec(pod, container) => self.exec(pod, container, call),
             Route::Attach(pod, container) => self.attach(pod, container, call),
             Route::PortForward(pod) => self.port_forward(pod, call),
-            _ => Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not wired yet")),
         }
     }
 
@@ -132,9 +145,4 @@ fn has_container(pod: &Pod, name: &str) -> bool {
     let ephemeral = spec.ephemeral_containers.iter().flatten();
     spec.containers.iter().chain(init).any(|container| container.name == name)
         || ephemeral.into_iter().any(|container| container.name == name)
-}
-impl Routes {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts }
-    }
 }

@@ -11,10 +11,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
 use rustls::{ServerConfig, crypto::ring};
@@ -33,6 +30,7 @@ use crate::{
     certificate::Certificates,
     reviews::Reviews,
     routes::Routes,
+    stats,
     streams::Streams,
 };
 
@@ -44,8 +42,6 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// How the server behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The node's name.
-    pub node_name: String,
     /// Whether requests without credentials are let in, as user system:anonymous; what they may do is then up to the API
     /// server.
     pub anonymous_auth: bool,
@@ -55,6 +51,17 @@ pub struct Config {
     pub streams: StreamLimits,
     /// How much there may be at once.
     pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            anonymous_auth: false,
+            stop_grace: Duration::from_secs(10),
+            streams: StreamLimits::default(),
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// How much there may be at once. What exceeds it is refused, nothing that is there ends for it.
@@ -84,6 +91,8 @@ pub struct Parts {
     pub sessions: Arc<dyn Sessions>,
     /// Says what pods use.
     pub stats: Arc<dyn Stats>,
+    /// The node, beside its pods.
+    pub node: stats::Node,
     /// The node's pods.
     pub pods: Arc<dyn Pods>,
     /// Decides who may do what: [`ApiServer`](crate::ApiServer).
@@ -122,8 +131,9 @@ impl Server {
     ///
     /// If TLS cannot be set up, which the cryptography that is built in does not bring about.
     pub fn new(config: Config, parts: Parts) -> Result<Self, rustls::Error> {
-        let Config { node_name, anonymous_auth, stop_grace, streams: stream_limits, limits } = config;
-        let Parts { logs, sessions, stats, pods, reviews, certificates, client_ca, registry, metrics, ready } = parts;
+        let Config { anonymous_auth, stop_grace, streams: stream_limits, limits } = config;
+        let Parts { logs, sessions, stats, node, pods, reviews, certificates, client_ca, registry, metrics, ready } =
+            parts;
         let provider = Arc::new(ring::default_provider());
         let mut tls = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
@@ -136,11 +146,9 @@ impl Server {
         let streams = Streams { limits: stream_limits, tasks: TaskTracker::new(), stop: stopping.clone() };
         let tasks = streams.tasks.clone();
         let routes = Routes::new(crate::routes::Parts {
-            node_name,
-            started_at: SystemTime::now(),
             logs,
             sessions,
-            stats,
+            collector: stats::Collector::new(stats, pods.clone(), node),
             pods,
             registry,
             ready,
@@ -169,17 +177,20 @@ impl Server {
         })
     }
 
+    fn shared(&self) -> Arc<connection::Shared> {
+        Arc::new(connection::Shared {
+            tls: connection::Tls::new(self.acceptor.clone(), self.certificates.clone()),
+            handler: self.handler.clone(),
+            stopping: self.stopping.clone(),
+            end: self.end.clone(),
+        })
+    }
+
     /// Serves until `stop`; then takes no connections and no requests, and waits as long as the configuration says for
     /// sessions and logs to end, before it ends them.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let connections = TaskTracker::new();
-        let tls = connection::Tls::new(self.acceptor, self.certificates);
-        let shared = Arc::new(connection::Shared {
-            tls,
-            handler: self.handler,
-            stopping: self.stopping.clone(),
-            end: self.end.clone(),
-        });
+        let shared = self.shared();
         let crowded = seldom::Seldom::default();
         loop {
             let accepted = tokio::select! {

@@ -18,7 +18,6 @@ use kube::{
 };
 use rcgen::KeyPair;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use sha2::{Digest as _, Sha256};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
@@ -93,8 +92,9 @@ impl Requester {
     }
 
     async fn keep(&self) {
-        if let Some(kept) = self.kept() {
-            let renewal = renewal(&kept);
+        if let Some(kept) = self.kept()
+            && let Some(renewal) = renewal(&kept)
+        {
             self.certificates.replace(kept);
             time::sleep(renewal).await;
         }
@@ -103,7 +103,7 @@ impl Requester {
             match self.obtain().await {
                 Ok(certificate) => {
                     again = AGAIN;
-                    let renewal = renewal(&certificate);
+                    let renewal = renewal(&certificate).unwrap_or_default().max(RENEW_AFTER_AT_LEAST);
                     self.certificates.replace(certificate);
                     tracing::info!(renewed_in = ?renewal, "serving with a certificate that the cluster has signed");
                     time::sleep(renewal).await;
@@ -120,10 +120,9 @@ impl Requester {
     /// What an earlier process was given, if it is for this node as it is now.
     fn kept(&self) -> Option<ServingCertificate> {
         let file = self.config.store.as_deref()?;
-        let kept = store::read(file, &self.config.node_name, &self.config.addresses)
+        store::read(file, &self.config.node_name, &self.config.addresses)
             .inspect_err(|error| tracing::info!("no certificate is kept from before: {error}"))
-            .ok()??;
-        (renewal_time(&kept) > SystemTime::now()).then_some(kept)
+            .ok()?
     }
 
     async fn obtain(&self) -> Result<ServingCertificate, RequestError> {
@@ -191,16 +190,10 @@ impl Requester {
     }
 }
 
-fn renewal(certificate: &ServingCertificate) -> Duration {
-    let left = renewal_time(certificate).duration_since(SystemTime::now()).unwrap_or_default();
-    left.max(RENEW_AFTER_AT_LEAST)
-}
-
-/// When 70 % to 90 % of its time are over. Chance is in the certificate itself, so that nodes that were started together
-/// are not renewed together.
-fn renewal_time(certificate: &ServingCertificate) -> SystemTime {
-    let leaf = certificate.key.cert.first().map(|leaf| Sha256::digest(leaf));
-    let chance = leaf.and_then(|digest| digest.first().copied()).unwrap_or_default();
-    let lifetime = certificate.not_after.duration_since(certificate.not_before).unwrap_or_default();
-    certificate.not_before + lifetime.mul_f64(0.7 + 0.2 * f64::from(chance) / 255.0)
+/// How long until 70 % to 90 % of its time are over, by chance, so that nodes that were started together are not renewed
+/// together; `None`: they are.
+fn renewal(certificate: &ServingCertificate) -> Option<Duration> {
+    let lifetime = certificate.not_after.duration_since(certificate.not_before).ok()?;
+    let at = certificate.not_before + lifetime.mul_f64(rand::random_range(0.7..0.9));
+    at.duration_since(SystemTime::now()).ok()
 }

@@ -35,7 +35,7 @@ pub(super) fn write(file: &Path, chain: &[u8], key: &[u8]) -> io::Result<()> {
     fs::rename(&incoming, file)
 }
 
-fn is_for(certificate: &ServingCertificate, node_name: &str, addresses: &[IpAddr]) -> bool {
+pub(super) fn is_for(certificate: &ServingCertificate, node_name: &str, addresses: &[IpAddr]) -> bool {
     let Some((_, leaf)) = certificate.key.cert.first().and_then(|leaf| X509Certificate::from_der(leaf).ok()) else {
         return false;
     };

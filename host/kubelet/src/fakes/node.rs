@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -116,6 +117,8 @@ pub(crate) fn pod(name: &str, container_status: Value) -> NodePod {
 pub(crate) struct FakeProvider {
     pub(crate) queries: Mutex<Vec<LogQuery>>,
     pub(crate) chunks: Mutex<VecDeque<Result<LogChunk>>>,
+    /// Whether logs go on after the chunks.
+    pub(crate) is_writing: AtomicBool,
     pub(crate) opened: Mutex<Vec<(PodId, SessionRequest)>>,
     pub(crate) progress: Mutex<VecDeque<Progress>>,
 }
@@ -125,7 +128,12 @@ impl Logs for FakeProvider {
     async fn read(&self, query: &LogQuery, _: Option<Cursor>) -> Result<LogChunk> {
         self.queries.lock().unwrap().push(query.clone());
         let chunk = self.chunks.lock().unwrap().pop_front();
-        chunk.unwrap_or_else(|| Err(Error::new(ErrorKind::Unsupported, "no logs here")))
+        chunk.unwrap_or_else(|| {
+            if self.is_writing.load(Ordering::SeqCst) {
+                return Ok(LogChunk { data: Vec::new(), next: Some(Vec::new()), read_after: Duration::from_secs(1) });
+            }
+            Err(Error::new(ErrorKind::Unsupported, "no logs here"))
+        })
     }
 }
 

@@ -4,10 +4,11 @@ mod connections;
 mod identities;
 mod requests;
 mod rights;
+mod streams;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Once},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Config, Limits, Parts, Server};
 use crate::{
-    ClientCa, Metrics, StreamLimits,
+    ClientCa, Metrics,
     certificate::Certificates,
     fakes::{Authority, FakePods, FakeProvider, FakeReviews, Identity, pod},
 };
@@ -48,6 +49,7 @@ struct Fixture {
     client_ca: Arc<ClientCa>,
     ready: watch::Sender<bool>,
     registry: Arc<Registry>,
+    shared: Arc<super::connection::Shared>,
     stop: CancellationToken,
     served: JoinHandle<()>,
 }
@@ -93,16 +95,20 @@ impl Fixture {
         pods.0.lock().unwrap().push(pod("p", serde_json::json!({ "state": { "running": {} } })));
         let (ready, is_ready) = watch::channel(true);
         let config = Config {
-            node_name: "node".into(),
             anonymous_auth: options.anonymous,
             stop_grace: options.stop_grace,
-            streams: StreamLimits::default(),
             limits: options.limits,
+            ..Config::default()
         };
         let parts = Parts {
             logs: provider.clone(),
             sessions: provider.clone(),
             stats: provider.clone(),
+            node: crate::stats::Node {
+                name: "node".into(),
+                started_at: std::time::SystemTime::now(),
+                memory: Box::new(|| None),
+            },
             pods: pods.clone(),
             reviews: reviews.clone(),
             certificates: certificates.clone(),
@@ -114,7 +120,9 @@ impl Fixture {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(Server::new(config, parts).unwrap().serve(listener, stop.clone()));
+        let server = Server::new(config, parts).unwrap();
+        let shared = server.shared();
+        let served = tokio::spawn(server.serve(listener, stop.clone()));
         Self {
             address,
             client_authority,
@@ -126,6 +134,7 @@ impl Fixture {
             client_ca,
             ready,
             registry,
+            shared,
             stop,
             served,
         }
@@ -159,6 +168,18 @@ impl Fixture {
         versions: &[&'static SupportedProtocolVersion],
         protocols: &[&[u8]],
     ) -> std::io::Result<Connection> {
+        let stream = TcpStream::connect(self.address).await?;
+        let name = "127.0.0.1".try_into().unwrap();
+        let stream = self.connector(identity, versions, protocols).connect(name, stream).await?;
+        Ok(Connection(stream))
+    }
+
+    fn connector(
+        &self,
+        identity: Option<&Identity>,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&[u8]],
+    ) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.serving_authority.certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -171,10 +192,17 @@ impl Fixture {
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let stream = TcpStream::connect(self.address).await?;
-        let name = "127.0.0.1".try_into().unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        Ok(Connection(stream))
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// Waits until a metric has this value.
+    async fn settles(&self, series: &str, value: f64) {
+        let settled = async {
+            while self.metric(series) != value {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        time::timeout(SOON, settled).await.unwrap_or_else(|_| panic!("{series} is {}", self.metric(series)));
     }
 
     /// Stops the server, and waits for its end.

@@ -77,13 +77,16 @@ pub(super) async fn read(stats: &dyn Stats, pods: Vec<NodePod>) -> Result<Readin
     // Without pods an empty batch still tells whether the provider can.
     let batches: Vec<&[PodId]> = if running.is_empty() { vec![&[]] } else { running.chunks(STATS_BATCH).collect() };
     let began = tokio::time::Instant::now();
-    let mut answers = stream::iter(batches)
+    // Collected: a stream that still holds the closure cannot be sent to another thread.
+    let calls: Vec<_> = batches
+        .into_iter()
         .map(|batch| async move {
             let late = || Error::new(ErrorKind::Unavailable, "the provider did not say in time what pods use");
             let answer = timeout(TIME.saturating_sub(began.elapsed()), stats.read(batch)).await;
             (batch, answer.unwrap_or_else(|_| Err(late())))
         })
-        .buffer_unordered(PARALLEL);
+        .collect();
+    let mut answers = stream::iter(calls).buffer_unordered(PARALLEL);
     let (mut usage, mut failure, mut has_answer) = (HashMap::new(), None, false);
     while let Some((batch, answer)) = answers.next().await {
         match answer {

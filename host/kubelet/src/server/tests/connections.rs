@@ -2,7 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::*;
+use tokio::io::DuplexStream;
+
+use super::{
+    super::{Slots, connection},
+    *,
+};
 
 #[tokio::test]
 async fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
@@ -138,4 +143,53 @@ async fn a_stop_ends_idle_connections_at_once_and_takes_no_new_ones() {
     fixture.stop().await;
     assert_eq!(idle.until_closed().await, "");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+impl Fixture {
+    /// How long a connection lasts whose client does this and then no more.
+    async fn lasts<F: Future<Output = C>, C>(&self, client: impl FnOnce(DuplexStream) -> F) -> f64 {
+        let place = Slots::new(1, 1).take(&Ipv4Addr::LOCALHOST.into()).unwrap();
+        let place = connection::Place::new(place, &Metrics::default());
+        let (near, far) = tokio::io::duplex(1 << 16);
+        time::pause();
+        let began = time::Instant::now();
+        let (_client, ()) = tokio::join!(client(near), connection::serve(self.shared.clone(), far, place));
+        began.elapsed().as_secs_f64()
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_shake_hands_is_dropped_after_ten_seconds() {
+    let lasted = Fixture::new().await.lasts(|stream| async { stream }).await;
+    assert!((10.0..11.0).contains(&lasted), "{lasted}");
+}
+
+#[tokio::test]
+async fn who_sends_no_whole_request_is_dropped_after_ten_seconds() {
+    let fixture = Fixture::new().await;
+    let connector = fixture.connector(None, rustls::ALL_VERSIONS, &[]);
+    let lasted = fixture
+        .lasts(|stream| async move {
+            let mut stream = connector.connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost:").await.unwrap();
+            stream.flush().await.unwrap();
+            stream
+        })
+        .await;
+    assert!((10.0..11.0).contains(&lasted), "{lasted}");
+}
+
+#[tokio::test]
+async fn who_asks_nothing_more_is_dropped_after_ninety_seconds() {
+    let fixture = Fixture::new().await;
+    let connector = fixture.connector(Some(&fixture.client(ADMIN)), rustls::ALL_VERSIONS, &[]);
+    let lasted = fixture
+        .lasts(|stream| async move {
+            let mut stream = connector.connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n").await.unwrap();
+            stream.flush().await.unwrap();
+            stream
+        })
+        .await;
+    assert!((85.0..95.0).contains(&lasted), "{lasted}");
 }

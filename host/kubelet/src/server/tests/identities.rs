@@ -1,6 +1,15 @@
 //! Who gets in.
 
-use std::sync::atomic::Ordering;
+use std::{
+    fmt::Debug,
+    sync::{Mutex, atomic::Ordering},
+};
+
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
 
 use super::*;
 use crate::fakes::{Purpose, user};
@@ -116,4 +125,55 @@ async fn the_anonymous_are_let_in_only_if_wanted_and_then_have_rights_like_other
     assert_eq!(fixture.ask(Some(&stranger), "GET", "/healthz", "").await.status, 401);
     assert_eq!(fixture.ask(None, "GET", "/healthz", "Authorization: Bearer bad\r\n").await.status, 401);
     assert_eq!(fixture.ask(None, "GET", "/healthz", "Authorization: Basic x\r\n").await.status, 401);
+}
+
+/// Keeps all that is logged, at every level.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<String>>);
+
+impl Visit for Logged {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.lock().unwrap().push_str(&format!("{field}={value:?} "));
+    }
+}
+
+impl Subscriber for Logged {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        attributes.record(&mut self.clone());
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn no_token_is_ever_logged() {
+    let logged = Logged::default();
+    let _here = tracing::subscriber::set_default(logged.clone());
+    let fixture = Fixture::with(Options { rules: &["bob get healthz"], ..Options::default() }).await;
+    fixture.reviews.tokens.lock().unwrap().insert("very-secret".into(), user("bob"));
+    let token = "Authorization: Bearer very-secret\r\n";
+    assert_eq!(fixture.ask(None, "GET", "/healthz", token).await.status, 200);
+    assert_eq!(fixture.ask(None, "GET", "/pods", token).await.status, 403);
+    fixture.reviews.tokens.lock().unwrap().clear();
+    fixture.reviews.is_down.store(true, Ordering::SeqCst);
+    let other = "Authorization: Bearer very-secret-too\r\n";
+    assert_eq!(fixture.ask(None, "GET", "/healthz", other).await.status, 401);
+    let logged = logged.0.lock().unwrap();
+    assert!(logged.contains("a request was denied") && logged.contains("could not be reviewed"), "{logged}");
+    assert!(!logged.contains("very-secret"), "{logged}");
 }

@@ -156,6 +156,21 @@ async fn the_processs_metrics_are_openmetrics() {
 }
 
 #[tokio::test]
+async fn usage_is_served_in_each_of_its_forms() {
+    let fixture = Fixture::new().await;
+    let summary = fixture.get("/stats/summary?only_cpu_and_memory=true").await;
+    assert!(summary.head.contains("\r\ncontent-type: application/json"), "{summary:?}");
+    let summary: serde_json::Value = serde_json::from_str(&summary.body).unwrap();
+    assert_eq!(summary["node"]["nodeName"], "node");
+    for path in ["/metrics/resource", "/metrics/cadvisor"] {
+        let answer = fixture.get(path).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.head.contains("\r\ncontent-type: text/plain; version=0.0.4"), "{answer:?}");
+        assert_eq!(answer.body.contains("resource_scrape_error 0"), path == "/metrics/resource", "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn one_user_has_only_so_many_requests_at_once() {
     let limits = Limits { requests_per_user: 0, ..Limits::default() };
     let fixture = Fixture::with(Options { limits, ..Options::default() }).await;
