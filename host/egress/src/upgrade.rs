@@ -6,7 +6,7 @@ use std::{future::Future, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version,
+    HeaderMap, HeaderValue, Method, StatusCode, Uri, Version,
     header::{CONNECTION, HOST, UPGRADE},
     uri::PathAndQuery,
 };
@@ -114,16 +114,16 @@ pub(crate) async fn ask(connector: &Connector, handshake: Handshake) -> Result<A
     let (mut sender, connection) = handshake.map_err(broken)?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(broken)?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let (answer, body) = split(response);
-            return Ok(Answered::Refused(Answer { body: beginning(body).await, ..answer }));
+        let status = response.status();
+        let headers = head::pairs(response.headers());
+        let answer = |body| Answer { status: status.as_u16(), headers, body };
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Answered::Refused(answer(beginning(response.into_body()).await)));
         }
-        let (head, body) = response.into_parts();
-        let (answer, _) = split(Response::from_parts(head.clone(), ()));
-        let upgraded = hyper::upgrade::on(Response::from_parts(head, body)).await.map_err(broken)?;
+        let upgraded = hyper::upgrade::on(response).await.map_err(broken)?;
         let parts = upgraded.downcast::<TokioIo<Stream>>();
         let parts = parts.map_err(|_| Failure::Protocol(format!("{} was lost in the upgrade", target.origin)))?;
-        Ok(Answered::Switched(answer, parts.io.into_inner().unread(parts.read_buf)))
+        Ok(Answered::Switched(answer(Vec::new()), parts.io.into_inner().unread(parts.read_buf)))
     };
     alongside(connection.with_upgrades(), exchange).await
 }
@@ -137,12 +137,6 @@ async fn alongside<T>(connection: impl Future, exchange: impl Future<Output = T>
         // Its end, good or bad, is told in the exchange.
         _ = connection => exchange.await,
     }
-}
-
-fn split<B>(response: Response<B>) -> (Answer, B) {
-    let (head, body) = response.into_parts();
-    let answer = Answer { status: head.status.as_u16(), headers: head::pairs(&head.headers), body: Vec::new() };
-    (answer, body)
 }
 
 /// What comes of a body within the bounds; a refusal is told even if its body breaks off.

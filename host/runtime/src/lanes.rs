@@ -27,6 +27,23 @@ pub(crate) struct Lanes {
     following: Following,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Pods,
+    Watching,
+    Following,
+}
+
+impl Kind {
+    fn of(function: Function) -> Self {
+        match function {
+            Function::Describe | Function::Poll => Self::Watching,
+            Function::Configure | Function::Create | Function::Update | Function::Delete | Function::Get => Self::Pods,
+            Function::ReadLogs | Function::OpenSession | Function::StepSession | Function::ReadStats => Self::Following,
+        }
+    }
+}
+
 /// One queue: first come, first served.
 #[derive(Debug, Clone)]
 struct Lane {
@@ -83,32 +100,28 @@ impl Lanes {
     ///
     /// If the lanes are closed.
     pub(crate) async fn acquire(&self, function: Function) -> Result<Place, AcquireError> {
-        let lane = match function {
-            Function::Describe | Function::Poll => &self.watching,
-            Function::Configure | Function::Create | Function::Update | Function::Delete | Function::Get => &self.pods,
-            Function::ReadLogs | Function::OpenSession | Function::StepSession | Function::ReadStats => {
+        let (instance, share) = match Kind::of(function) {
+            Kind::Pods => (self.pods.acquire().await?, None),
+            Kind::Watching => (self.watching.acquire().await?, None),
+            Kind::Following => {
                 let share = self.following.share.acquire().await?;
                 let instance = tokio::select! {
                     biased;
                     own = self.following.own.acquire() => own?,
                     of_pods = self.pods.acquire() => of_pods?,
                 };
-                return Ok(Place { _instance: instance, _share: Some(share) });
+                (instance, Some(share))
             }
         };
-        Ok(Place { _instance: lane.acquire().await?, _share: None })
+        Ok(Place { _instance: instance, _share: share })
     }
 
     /// How many instances a function may use at one time.
     pub(crate) fn instances(&self, function: Function) -> usize {
-        match function {
-            Function::Describe | Function::Poll => self.watching.instances,
-            Function::Configure | Function::Create | Function::Update | Function::Delete | Function::Get => {
-                self.pods.instances
-            }
-            Function::ReadLogs | Function::OpenSession | Function::StepSession | Function::ReadStats => {
-                self.following.share.instances
-            }
+        match Kind::of(function) {
+            Kind::Pods => self.pods.instances,
+            Kind::Watching => self.watching.instances,
+            Kind::Following => self.following.share.instances,
         }
     }
 

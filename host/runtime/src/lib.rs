@@ -18,9 +18,8 @@
 //!   [`vk_egress`]. [`Limits`] bounds what it uses.
 //!
 //! Where to look: `engine` compiles, `world` compares with the contract, `guest` knows what a component exports, `pool`,
-//! `lanes` and `instance` run calls, `host`,
-//! `http_hooks`, `lines`, `cache` and `events` are what a guest can call, `usage` and `meter` are its limits, `answers`
-//! checks what it returns, `fault` explains how it failed.
+//! `lanes` and `instance` run calls, `host`, `http_hooks`, `lines`, `cache` and `events` are what a guest can call,
+//! `usage` and `meter` are its limits, `answers` checks what it returns, `fault` explains how it failed.
 
 mod answers;
 mod bindings;

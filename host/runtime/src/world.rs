@@ -4,7 +4,7 @@ use wasmtime::{
     Engine,
     component::{
         Component,
-        types::{self as component_types, ComponentInstance, ComponentItem},
+        types::{self as component, ComponentInstance, ComponentItem},
     },
 };
 
@@ -133,16 +133,17 @@ fn other_exports(component: &Component) -> Vec<String> {
 /// The first function of an interface that differs from the contract, and why.
 fn other_function(
     engine: &Engine,
-    component: &component_types::Component,
+    component: &component::Component,
     interface: &str,
     instance: &ComponentInstance,
 ) -> Option<(&'static str, String)> {
     type Answer<T> = Result<T, types::Error>;
+    let context = component.instance_type();
     macro_rules! check {
         ($($function:literal ($($param:ty),*) -> $answer:ty),* $(,)?) => {{$(
             let reason = match instance.get_export(engine, $function).map(|export| export.ty) {
                 Some(ComponentItem::ComponentFunc(function)) => {
-                    let fits = function.typecheck::<($($param,)*), ($answer,)>(&component.instance_type());
+                    let fits = function.typecheck::<($($param,)*), ($answer,)>(&context);
                     fits.err().map(|error| format!("{error:#}"))
                 }
                 _ => Some("it is missing".to_owned()),

@@ -122,12 +122,11 @@ impl Listening {
                 Some(Requester::new(client.clone(), config, certificates.clone()))
             }
         };
-        let config = vk_kubelet::Config {
-            node_name: node_name.clone(),
-            anonymous_auth: options.anonymous,
-            stop_grace: STOP_GRACE,
-            streams: StreamLimits::default(),
-            limits: Limits::default(),
+        let config = vk_kubelet::Config { anonymous_auth: options.anonymous, ..vk_kubelet::Config::default() };
+        let node = stats::Node {
+            name: node_name.clone(),
+            started_at: SystemTime::now(),
+            memory: Box::new(move || directory_memory.memory()),
         };
         let parts = Parts {
             logs: runtime.clone(),

@@ -18,7 +18,10 @@ pub(crate) fn run(command: &str, state: &mut State, actions: &mut Vec<Action>) -
         "close-send" => Action::CloseSend,
         "output" => Action::Output(rest.into()),
         "error-output" => Action::ErrorOutput(rest.into()),
-        "relay" => Action::Relay,
+        "relay" => {
+            state.relaying = true;
+            Action::Relay
+        }
         "wake-after" => Action::WakeAfter(u32::try_from(number(rest)).expect("milliseconds")),
         "exit" => Action::Exit(rest.parse().expect("a number")),
         "fail" => Action::Fail(Error { kind: ErrorKind::Unavailable, message: rest.into(), retry_after: None }),

@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) request: String,
     /// How many steps there were.
     pub(crate) steps: u32,
+    /// Whether bytes go from one side to the other, among which nothing is to be said before the end.
+    pub(crate) relaying: bool,
     /// What to exit with when the backend is done.
     pub(crate) exit: Option<i32>,
 }
@@ -164,6 +166,7 @@ impl sessions::Guest for Component {
                     end = state.exit.map(Action::Exit);
                     format!("disconnected {:?} {}", ending.code, ending.reason)
                 }
+                Event::InputClosed if state.relaying => continue,
                 Event::InputClosed => "input-closed".into(),
                 Event::Resized(to) => format!("resized {}", size(Some(to))),
                 Event::Woken => "woken".into(),

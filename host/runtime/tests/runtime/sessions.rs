@@ -22,7 +22,7 @@ pub(crate) fn generation() -> Generation {
 
 pub(crate) fn named(name: &str) -> Generation {
     let mut generation = generation();
-    generation.startup.settings = format!(r#"{{"name": "{name}"}}"#).into();
+    generation.startup.settings = format!(r#"{{"name": "{name}"}}"#);
     generation
 }
 
