@@ -66,7 +66,7 @@ test: control-plane build-guests build
 chaos seconds="600": control-plane build-guests build
     VK_CHAOS_SECONDS={{ seconds }} cargo test --test e2e -- chaos::
 
-# Measure vk-host beside the least possible kubelet and kwok (docs/benchmark.md); `just bench --rounds 1` for a quick look.
+# Measure vk-host beside the least possible kubelet and kwok (docs/benchmark.md); `just bench --rounds 1` for a quick look, `just bench streams` for exec, logs and port-forward.
 bench *flags: control-plane build-guests
     cargo build --release --bin vk-host --bin vk-bench
     '{{ target }}/release/vk-bench' {{ flags }}
