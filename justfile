@@ -66,7 +66,20 @@ test: control-plane build-guests build
 chaos seconds="600": control-plane build-guests build
     VK_CHAOS_SECONDS={{ seconds }} cargo test --test e2e -- chaos::
 
-# Measure vk-host beside the least possible kubelet and kwok (docs/benchmark.md); `just bench --rounds 1` for a quick look, `just bench streams` for exec, logs and port-forward.
+# Run each fuzz target in fuzz/ for a minute, or as long as said. Needs a nightly toolchain and a C++ compiler.
+fuzz seconds="60": cargo-fuzz
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export PATH="$PWD/target/tools/bin:$PATH"
+    cargo +nightly fuzz build --target-dir target/fuzz
+    # The limits are what a target may take for one input: megabytes and seconds.
+    for name in $(cargo +nightly fuzz list); do
+        echo "fuzzing $name for {{ seconds }} seconds"
+        cargo +nightly fuzz run --target-dir target/fuzz "$name" -- \
+            -max_total_time={{ seconds }} -rss_limit_mb=1024 -timeout=10 -print_final_stats=1
+    done
+
+# Measure pods beside the least possible kubelet and kwok, or with `just bench streams` exec, logs and port-forward (docs/benchmark.md).
 bench *flags: control-plane build-guests
     cargo build --release --bin vk-host --bin vk-bench
     '{{ target }}/release/vk-bench' {{ flags }}
@@ -75,6 +88,7 @@ bench *flags: control-plane build-guests
 lint: deny
     cargo fmt --all --check
     cargo fmt {{ guests }} --all --check
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo clippy {{ guests }} --target-dir target/guests-test --workspace --all-targets -- -D warnings
     # Libraries only: doc comments of the programs' flags are their help texts, which are not Markdown.
@@ -100,3 +114,12 @@ cargo-deny version="0.20.2":
     echo "installing cargo-deny {{ version }} below target/tools (once, about four minutes: it contains a git client)"
     # Unoptimised, because it runs for a second and would build for many minutes more.
     cargo install cargo-deny --version {{ version }} --locked --quiet --debug --root target/tools
+
+# Install the pinned cargo-fuzz below target/tools, once.
+[private]
+cargo-fuzz version="0.13.2":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [ "$(target/tools/bin/cargo-fuzz --version 2>/dev/null)" = "cargo-fuzz {{ version }}" ]; then exit 0; fi
+    echo "installing cargo-fuzz {{ version }} below target/tools (once)"
+    cargo install cargo-fuzz --version {{ version }} --locked --quiet --debug --root target/tools

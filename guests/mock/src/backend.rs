@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mock_model::{
     Order,
-    wire::{self, Deleted, File, Id, Listing, Login, Submission, View, Volume},
+    wire::{self, Deleted, Details, File, Id, Listing, Login, Submission, View, Volume},
 };
 use serde_json::value::RawValue;
 use vk_sdk::{
@@ -72,6 +72,10 @@ impl Store for Backend {
 
     fn get(&self, pod: &PodId) -> Result<String> {
         Ok(view_status(call(http::get(self.pod(&pod.uid)))?.json()?))
+    }
+
+    fn look(&self, pod: &PodId) -> Result<Details> {
+        call(http::get(format!("{}/details", self.pod(&pod.uid))))?.json()
     }
 
     fn poll(&self, since: Option<Cursor>) -> Result<Changes> {

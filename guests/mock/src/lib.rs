@@ -3,16 +3,25 @@
 //! ```text
 //!   create, update ──> Order (annotations) ──> conduct: reject? trap? ──> Store ──> PodState ──> PodStatus
 //!   get, delete ─────> handle ───────────────> conduct: trap?  ─────────────┘
+//!   read_log ─────────> Log as a function of time ─┐              │
+//!   read_usage ───────> Curve likewise ────────────┼── Details <──┤
+//!   open, step ───────> Shell, Attachment, relay ──┘              │
 //!                                                                 Store: the host's cache, or a backend over HTTP
 //! ```
 //!
 //! `mock.toml` beside this crate says what operators can set and what pods can ask for.
 
+mod attach;
 mod backend;
 mod conduct;
 mod cursor;
+mod files;
 mod local;
+mod logs;
+mod sessions;
 mod settings;
+mod shell;
+mod stats;
 mod status;
 mod store;
 
@@ -20,8 +29,12 @@ use std::time::Duration;
 
 use mock_model::{Call, Order};
 use vk_sdk::{
-    Aspects, Changes, Cursor, Deletion, Description, Error, Observation, Pod, PodId, Provider, Result, Startup, events,
+    Aspects, Changes, Cursor, Deletion, Description, Error, Logs, Observation, Pod, PodId, Provider, Result, Sessions,
+    Startup, Stats, events,
+    logs::{Chunk, Query},
+    sessions::{Action, Event, Opened, Request},
     settings as read_settings,
+    stats::PodUsage,
 };
 
 use crate::{backend::Backend, local::Local, settings::Settings, store::Store};
@@ -94,11 +107,35 @@ impl Provider for Mock {
     }
 }
 
+impl Logs for Mock {
+    fn read_log(&self, query: Query, after: Option<Cursor>) -> Result<Chunk> {
+        logs::read(&*self.store, &query, after.as_ref())
+    }
+}
+
+impl Sessions for Mock {
+    type State = sessions::State;
+
+    fn open(&self, pod: PodId, request: Request) -> Result<Opened<Self::State>> {
+        sessions::open(&*self.store, &pod, request)
+    }
+
+    fn step(&self, pod: &PodId, state: &mut Self::State, events: Vec<Event>) -> Result<Vec<Action>> {
+        sessions::step(&*self.store, pod, state, events)
+    }
+}
+
+impl Stats for Mock {
+    fn read_usage(&self, pods: Vec<PodId>) -> Result<Vec<PodUsage>> {
+        stats::read(&*self.store, pods)
+    }
+}
+
 fn order(pod: &Pod) -> Result<Order> {
     Order::parse(&pod.manifest).map_err(|problem| Error::invalid(problem.to_string()))
 }
 
-vk_sdk::export!(Mock);
+vk_sdk::export!(Mock: Logs + Sessions + Stats);
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the mock's time is the real one")]

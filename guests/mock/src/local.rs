@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   pod/UID    what the pod is to do, and what happened to it
+//!   work/UID   what its containers are seen to do
 //!   due/UID    there while the pod will change by itself: a poll looks at no others
 //!   store      when this cache was first used: cursors of another life of it are of no use
 //! ```
 
 use std::time::Duration;
 
-use mock_model::{Facts, Order, Plan};
+use mock_model::{Facts, Order, Plan, wire::Details};
 use serde::{Deserialize, Serialize};
 use vk_sdk::{Aspects, Changes, Deletion, Error, Observation, Pod, PodId, Result, cache};
 
@@ -67,6 +68,7 @@ impl Store for Local {
         let record = Record { pod: PodId { handle: None, ..pod.id.clone() }, plan: order.plan.clone(), facts };
         let json = serde_json::to_vec(&record).map_err(|error| Error::internal(error.to_string()))?;
         record.announce(now);
+        cache::set_json(&work_key(&pod.id.uid), &order.workload, cache::LONGEST)?;
         if cache::replace(&pod_key(&pod.id.uid), None, &json, cache::LONGEST) {
             return Ok(Created { made: true, status: record.status(now) });
         }
@@ -78,6 +80,7 @@ impl Store for Local {
         let now = now();
         let mut record = load(&pod.id.uid).ok_or_else(|| absent(&pod.id))?;
         record.plan = order.plan.clone();
+        cache::set_json(&work_key(&pod.id.uid), &order.workload, cache::LONGEST)?;
         record.save(now)?;
         Ok(record.status(now))
     }
@@ -101,6 +104,14 @@ impl Store for Local {
             .filter(|record| !record.has_stopped(now))
             .map(|record| record.status(now))
             .ok_or_else(|| absent(pod))
+    }
+
+    fn look(&self, pod: &PodId) -> Result<Details> {
+        let now = now();
+        let record = load(&pod.uid).filter(|record| !record.has_stopped(now)).ok_or_else(|| absent(pod))?;
+        // The cache may forget one without the other.
+        let workload = cache::get_json(&work_key(&pod.uid)).unwrap_or_default();
+        Ok(Details { state: record.plan.state(&record.facts, now), workload })
     }
 
     fn poll(&self, since: Option<Cursor>) -> Result<Changes> {
@@ -190,11 +201,16 @@ fn load(uid: &str) -> Option<Record> {
 
 fn forget(uid: &str) {
     cache::remove(&pod_key(uid));
+    cache::remove(&work_key(uid));
     cache::remove(&due_key(uid));
 }
 
 fn pod_key(uid: &str) -> String {
     format!("pod/{uid}")
+}
+
+fn work_key(uid: &str) -> String {
+    format!("work/{uid}")
 }
 
 fn due_key(uid: &str) -> String {

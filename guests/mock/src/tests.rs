@@ -7,16 +7,21 @@ use vk_sdk::{Aspects, Changes, ErrorKind, Extent, cache};
 
 use super::*;
 
+mod reach;
+
+/// Annotations of the mock's.
+pub(crate) fn annotated<'a>(annotations: &[(&str, &'a str)]) -> BTreeMap<String, &'a str> {
+    annotations.iter().map(|(name, value)| (format!("{}{name}", mock_model::PREFIX), *value)).collect()
+}
+
 fn mock() -> Mock {
     let (owner, node_name) = ("o".to_owned(), "n".to_owned());
     Mock::configure(Startup { owner, node_name, operating_system: None, settings: "{}".to_owned() }).unwrap()
 }
 
 fn pod(uid: &str, annotations: &[(&str, &str)]) -> Pod {
-    let annotations: BTreeMap<_, _> =
-        annotations.iter().map(|(name, value)| (format!("{}{name}", mock_model::PREFIX), *value)).collect();
     let manifest = json!({
-        "metadata": {"uid": uid, "annotations": annotations},
+        "metadata": {"uid": uid, "annotations": annotated(annotations)},
         "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]},
     });
     let id = PodId { namespace: "d".into(), name: "p".into(), uid: uid.into(), handle: None };

@@ -3,11 +3,18 @@
 use std::{cell::OnceCell, marker::PhantomData, time::Duration};
 
 use crate::{
-    Aspects, Changes, Cursor, Deletion, Description, Error, Observation, Pod, PodId, Provider, Result, Startup,
-    bindings::exports::vk::provider::{
-        node::{Guest as NodeGuest, Info},
-        pods::Guest as PodsGuest,
+    Aspects, Changes, Cursor, Deletion, Description, Error, Logs, Observation, Pod, PodId, Provider, Result, Sessions,
+    Startup, Stats,
+    bindings::{
+        exports::vk::provider::{
+            node::{Guest as NodeGuest, Info},
+            pods::Guest as PodsGuest,
+        },
+        logs::exports::vk::provider::logs::Guest as LogsGuest,
+        sessions::exports::vk::provider::sessions::{Guest as SessionsGuest, Opened, Progress},
+        stats::exports::vk::provider::stats::Guest as StatsGuest,
     },
+    logs, sessions, stats,
 };
 
 /// Where an instance of the component keeps its configured provider.
@@ -61,10 +68,36 @@ impl<P: Instance> PodsGuest for Component<P> {
     }
 }
 
-/// Makes a [`Provider`] the component's exports: `vk_sdk::export!(MyProvider);`, once per crate.
+impl<P: Instance + Logs> LogsGuest for Component<P> {
+    fn read(query: logs::Query, after: Option<Cursor>) -> Result<logs::Chunk> {
+        with(|provider: &P| provider.read_log(query, after))
+    }
+}
+
+impl<P: Instance + Sessions> SessionsGuest for Component<P> {
+    fn open(pod: PodId, request: sessions::Request) -> Result<Opened> {
+        with(|provider: &P| sessions::open(provider, pod, request))
+    }
+
+    fn step(pod: PodId, state: Vec<u8>, events: Vec<sessions::Event>) -> Progress {
+        with(|provider: &P| sessions::step(provider, &pod, &state, events))
+            .unwrap_or_else(|error| Progress { state: None, actions: vec![sessions::Action::Fail(error)] })
+    }
+}
+
+impl<P: Instance + Stats> StatsGuest for Component<P> {
+    fn read(pods: Vec<PodId>) -> Result<Vec<stats::PodUsage>> {
+        with(|provider: &P| provider.read_usage(pods))
+    }
+}
+
+/// Makes a [`Provider`] the component's exports, once per crate: `vk_sdk::export!(MyProvider);`
+///
+/// The component exports the optional interfaces that are named, and no others:
+/// `vk_sdk::export!(MyProvider: Logs + Sessions + Stats);` or any part of it. The host then offers what they serve.
 #[macro_export]
 macro_rules! export {
-    ($provider:ty) => {
+    ($provider:ty $(: $interface:ident $(+ $more:ident)*)?) => {
         const _: () = {
             impl $crate::component::Instance for $provider {
                 fn place<R>(f: impl FnOnce(&::std::cell::OnceCell<Self>) -> R) -> R {
@@ -76,7 +109,28 @@ macro_rules! export {
             }
             type Component = $crate::component::Component<$provider>;
             $crate::bindings::export! { Component with_types_in $crate::bindings }
+            $(
+                $crate::__export_interface! { $interface Component }
+                $($crate::__export_interface! { $more Component })*
+            )?
         };
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_interface {
+    (Logs $component:ident) => {
+        $crate::bindings::logs::export! { $component with_types_in $crate::bindings::logs }
+    };
+    (Sessions $component:ident) => {
+        $crate::bindings::sessions::export! { $component with_types_in $crate::bindings::sessions }
+    };
+    (Stats $component:ident) => {
+        $crate::bindings::stats::export! { $component with_types_in $crate::bindings::stats }
+    };
+    ($other:ident $component:ident) => {
+        ::std::compile_error!("the optional interfaces are Logs, Sessions and Stats");
     };
 }
 

@@ -14,6 +14,9 @@
 //! `crate-type = ["cdylib"]`. The types are those of the WIT package `vk:provider@0.1.0`; [`manifest`] reads what pods
 //! ask for, [`status`] writes what became of them, [`settings`] reads the operator's file.
 //!
+//! What [`Logs`], [`Sessions`] and [`Stats`] serve is optional: implement those that the backend has, and name them in
+//! [`export!`]. Without one the host answers its requests with a line that says so.
+//!
 //! Instances come and go: the host runs up to sixteen side by side, one call at a time each, and ends any of them at
 //! any time. So a provider keeps nothing in memory that it cannot learn again: what it must know is in the backend, in
 //! a pod's handle, or, shared by all instances but never safe, in the [`cache`].
@@ -32,11 +35,14 @@ mod host;
 pub mod http;
 #[doc(hidden)]
 pub mod log;
+pub mod logs;
 pub mod manifest;
 mod node;
 mod pods;
 mod provider;
+pub mod sessions;
 mod settings;
+pub mod stats;
 pub mod status;
 
 pub use bindings::exports::vk::provider::{
@@ -44,8 +50,11 @@ pub use bindings::exports::vk::provider::{
     pods::{Aspects, Changes, Deletion, Extent, File, Login, Observation, Pod, Volume},
 };
 pub use bindings::vk::provider::types::{Cursor, Error, ErrorKind, PodId};
+pub use logs::Logs;
 pub use provider::Provider;
+pub use sessions::Sessions;
 pub use settings::settings;
+pub use stats::Stats;
 
 /// What a provider's call yields.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -2,7 +2,7 @@
 //!
 //! The host derives a missing phase, owns all conditions of Kubernetes and their times, and checks what it gets.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -223,16 +223,22 @@ pub struct Terminated {
 /// A time as Kubernetes writes it: RFC 3339 in UTC with whole seconds. Times before 1970 count as 1970, later ones than
 /// the year 9999 as its end.
 pub fn timestamp(time: SystemTime) -> String {
-    const LAST_SECOND: u64 = 253_402_300_799;
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST_SECOND);
-    let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(since_1970(time).as_secs());
     humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// A time as it stands before the lines of logs: like [`timestamp`], with nanoseconds.
+pub fn timestamp_nanos(time: SystemTime) -> String {
+    humantime::format_rfc3339_nanos(SystemTime::UNIX_EPOCH + since_1970(time)).to_string()
+}
+
+fn since_1970(time: SystemTime) -> Duration {
+    const END: Duration = Duration::from_secs(253_402_300_799);
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(END)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(seconds: u64) -> SystemTime {

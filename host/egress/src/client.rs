@@ -41,14 +41,14 @@ const PING: Duration = Duration::from_secs(20);
 
 /// The gate, for one provider. Cheap to clone; clones share connections and bounds.
 #[derive(Clone)]
-pub struct Egress(Arc<Shared>);
+pub struct Egress(pub(crate) Arc<Shared>);
 
-struct Shared {
-    connector: Connector,
+pub(crate) struct Shared {
+    pub(crate) connector: Connector,
     client: Client<Connector, RequestBody>,
     permits: Arc<Semaphore>,
-    limits: Limits,
-    metrics: Metrics,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -88,7 +88,8 @@ impl Egress {
         }
         let tls = Tls::new(&roots, origins)?;
         let connections = limits.requests_in_flight.saturating_mul(4);
-        let connector = Connector::new(gate, Box::new(SystemResolver::new()), tls, limits.connect_timeout, connections);
+        let resolver = Box::new(SystemResolver::new());
+        let connector = Connector::new(gate, resolver, tls, limits.connect_timeout, connections, limits.sessions);
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -119,12 +120,9 @@ impl Egress {
         let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
         let response = self.exchange(prepare, body, Timeouts { total: timeout, ..Timeouts::default() }).await?;
         let (head, body) = response.into_parts();
-        let headers = head.headers.iter();
         Ok(Response {
             status: head.status.as_u16(),
-            headers: headers
-                .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
-                .collect(),
+            headers: head::pairs(&head.headers),
             body: body.collect().await?.to_bytes(),
         })
     }

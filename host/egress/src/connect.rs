@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use http::Uri;
 use hyper_util::{
@@ -54,14 +55,37 @@ struct Inner {
     resolver: Box<dyn Resolve>,
     tls: Tls,
     timeout: Duration,
-    connections: Arc<Semaphore>,
-    /// How many connections there are when none is left.
-    bound: usize,
+    requests: Places,
+    sessions: Places,
+}
+
+/// What a connection is for. Each has places of its own: sessions last, and must leave requests theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A request of the HTTP client, which keeps the connection for the next one. May speak HTTP/2.
+    Request,
+    /// A session's own connection, of HTTP/1.1 where it begins with HTTP.
+    Session,
+}
+
+/// A bound on open connections.
+#[derive(Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    /// How many there are when none is taken.
+    all: usize,
+}
+
+impl Places {
+    fn new(all: usize) -> Self {
+        let all = all.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(all)), all }
+    }
 }
 
 /// Where a connection goes.
 #[derive(Debug)]
-enum Destination {
+pub(crate) enum Destination {
     Origin(Origin),
     Socket(SocketPath),
 }
@@ -76,31 +100,31 @@ impl fmt::Display for Destination {
 }
 
 impl Connector {
-    /// `timeout` is for everything from resolution to TLS, `connections` the bound on open ones.
-    pub(crate) fn new(gate: Gate, resolver: Box<dyn Resolve>, tls: Tls, timeout: Duration, connections: usize) -> Self {
+    /// `timeout` is for everything from resolution to TLS, `requests` and `sessions` the bounds on open connections.
+    pub(crate) fn new(
+        gate: Gate,
+        resolver: Box<dyn Resolve>,
+        tls: Tls,
+        timeout: Duration,
+        requests: usize,
+        sessions: usize,
+    ) -> Self {
         let sockets = gate.sockets().cloned().collect();
-        let bound = connections.min(Semaphore::MAX_PERMITS);
-        let connections = Arc::new(Semaphore::new(bound));
-        Self(Arc::new(Inner { gate, sockets, resolver, tls, timeout, connections, bound }))
+        let (requests, sessions) = (Places::new(requests), Places::new(sessions));
+        Self(Arc::new(Inner { gate, sockets, resolver, tls, timeout, requests, sessions }))
     }
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.0.gate
     }
 
-    async fn connect(&self, destination: &Destination) -> Result<Stream, Failure> {
-        let Inner { timeout, bound, .. } = &*self.0;
+    pub(crate) async fn connect(&self, destination: &Destination, purpose: Purpose) -> Result<Stream, Failure> {
+        let timeout = &self.0.timeout;
         let deadline = Instant::now() + *timeout;
-        let permit = timeout_at(deadline, self.0.connections.clone().acquire_owned()).await.map_err(|_| {
-            Failure::Connect(format!(
-                "no connection to {destination}: all {bound}, which is four times sandbox.requests, were open for \
-                 {timeout:?}"
-            ))
-        })?;
-        let permit = permit.map_err(|_| Failure::Connect("the provider is closing".into()))?;
+        let permit = self.0.place(destination, purpose, deadline).await?;
         let reached = timeout_at(deadline, async {
             match destination {
-                Destination::Origin(origin) => self.0.reach(origin).await,
+                Destination::Origin(origin) => self.0.reach(origin, purpose).await,
                 Destination::Socket(path) => match UnixStream::connect(path.as_path()).await {
                     Ok(stream) => Ok((Box::new(stream) as Box<dyn Io>, false)),
                     Err(error) => Err(Failure::Connect(format!("no connection to {path}: {error}"))),
@@ -111,11 +135,11 @@ impl Connector {
             let reason = format!("no connection to {destination} within {timeout:?} (sandbox.timeouts.connect)");
             Err(Failure::Connect(reason))
         })?;
-        Ok(Stream { io, is_h2, _permit: permit })
+        Ok(Stream { io, unread: Bytes::new(), is_h2, _permit: permit })
     }
 
     /// What the HTTP client means by a URI: only [`Egress`](crate::Egress) makes them, after the gate.
-    fn destination(&self, uri: &Uri) -> Result<Destination, Failure> {
+    pub(crate) fn destination(&self, uri: &Uri) -> Result<Destination, Failure> {
         if uri.scheme_str() == Some(UNIX_SCHEME) {
             let number = uri.host().and_then(|host| host.parse::<usize>().ok());
             let path = number.and_then(|number| self.0.sockets.get(number));
@@ -127,7 +151,37 @@ impl Connector {
 }
 
 impl Inner {
-    async fn reach(&self, origin: &Origin) -> Result<(Box<dyn Io>, bool), Failure> {
+    /// A request waits for a place. A session does not: others may last for days.
+    async fn place(
+        &self,
+        destination: &Destination,
+        purpose: Purpose,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        match purpose {
+            Purpose::Request => {
+                let Places { free, all } = &self.requests;
+                let permit = timeout_at(deadline, free.clone().acquire_owned()).await.map_err(|_| {
+                    let timeout = self.timeout;
+                    Failure::Connect(format!(
+                        "no connection to {destination}: all {all}, which is four times sandbox.requests, were open \
+                         for {timeout:?}"
+                    ))
+                })?;
+                permit.map_err(|_| Failure::Connect("the provider is closing".into()))
+            }
+            Purpose::Session => {
+                let Places { free, all } = &self.sessions;
+                free.clone().try_acquire_owned().map_err(|_| {
+                    Failure::Connect(format!(
+                        "no connection to {destination}: all {all} that sandbox.sessions allows are open"
+                    ))
+                })
+            }
+        }
+    }
+
+    async fn reach(&self, origin: &Origin, purpose: Purpose) -> Result<(Box<dyn Io>, bool), Failure> {
         self.gate.admit(origin)?;
         let addresses = match &origin.host {
             Host::Address(address) => vec![*address],
@@ -148,7 +202,7 @@ impl Inner {
         if !origin.scheme.is_tls() {
             return Ok((Box::new(tcp), false));
         }
-        let (config, name) = self.tls.towards(origin)?;
+        let (config, name) = self.tls.towards(origin, purpose)?;
         let stream = TlsConnector::from(config).connect(name, tcp).await.map_err(|error| {
             let why = tls_error(&error).map_or_else(|| sentence(&error), tls::explain);
             Failure::Tls(format!("no TLS with {origin}: {why}"))
@@ -214,8 +268,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// A connection that the gate has let through.
 pub(crate) struct Stream {
     io: Box<dyn Io>,
+    /// What was read and is to be read again.
+    unread: Bytes,
     is_h2: bool,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    /// Puts bytes in front of what is still to be read.
+    pub(crate) fn unread(self, unread: Bytes) -> Self {
+        // An empty piece of a buffer would keep all of it.
+        let unread = if unread.is_empty() { Bytes::new() } else { unread };
+        Self { unread, ..self }
+    }
 }
 
 impl Connection for Stream {
@@ -226,6 +291,11 @@ impl Connection for Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let length = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_read(cx, buffer)
     }
 }
@@ -269,7 +339,7 @@ impl Service<Uri> for Connector {
         let connector = self.clone();
         Box::pin(async move {
             let destination = connector.destination(&uri)?;
-            connector.connect(&destination).await.map(TokioIo::new)
+            connector.connect(&destination, Purpose::Request).await.map(TokioIo::new)
         })
     }
 }
@@ -313,11 +383,11 @@ mod tests {
         let denied = denied.iter().map(|(host, port)| ((*host).to_owned(), *port)).collect();
         let tls = Tls::new(&RootCertStore::empty(), HashMap::new()).unwrap();
         let gate = Gate::new(grants, denied).unwrap();
-        Connector::new(gate, Box::new(table.clone()), tls, Duration::from_millis(500), 1)
+        Connector::new(gate, Box::new(table.clone()), tls, Duration::from_millis(500), 1, 1)
     }
 
     async fn connect(connector: &Connector, url: &str) -> Result<Stream, Failure> {
-        connector.connect(&Destination::Origin(Origin::parse(url).unwrap())).await
+        connector.connect(&Destination::Origin(Origin::parse(url).unwrap()), Purpose::Request).await
     }
 
     async fn listen() -> (TcpListener, u16) {

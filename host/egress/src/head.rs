@@ -38,7 +38,21 @@ impl Target {
         if !matches!(origin.scheme, Scheme::Http | Scheme::Https) {
             return Err(Failure::Invalid("an HTTP request's URL begins with http:// or https://".into()));
         }
-        gate.admit(&origin)?;
+        Self::admitted(uri, &origin, gate)
+    }
+
+    /// Reads the URL of a WebSocket and asks the gate.
+    pub(crate) fn websocket(url: &str, gate: &Gate) -> Result<Self, Failure> {
+        let uri = uri(url)?;
+        let origin = Origin::of(&uri).map_err(Failure::Invalid)?;
+        if !matches!(origin.scheme, Scheme::Ws | Scheme::Wss) {
+            return Err(Failure::Invalid("a WebSocket's URL begins with ws:// or wss://".into()));
+        }
+        Self::admitted(uri, &origin, gate)
+    }
+
+    fn admitted(uri: Uri, origin: &Origin, gate: &Gate) -> Result<Self, Failure> {
+        gate.admit(origin)?;
         Ok(Self { uri, origin: origin.to_string(), host: None })
     }
 
@@ -68,6 +82,14 @@ pub(crate) fn method(text: &str) -> Result<Method, Failure> {
     Ok(method)
 }
 
+/// A response's headers, names in lower case. What is not UTF-8 in a value is replaced.
+pub(crate) fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
+    let pair = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    headers.iter().map(pair).collect()
+}
+
 /// How many headers a request may have; servers take about a hundred.
 const MAX_HEADERS: usize = 1_000;
 
@@ -89,6 +111,11 @@ pub(crate) fn headers(pairs: Vec<(String, String)>) -> Result<HeaderMap, Failure
     Ok(headers)
 }
 
+/// The refusal of a header that belongs to the host.
+pub(crate) fn refused(name: &HeaderName) -> Failure {
+    Failure::Invalid(format!("a provider may not set the header {name}"))
+}
+
 /// Refuses what belongs to the host, keeps secrets out of compression tables and logs, and adds the length of an empty
 /// body where servers ask for it (RFC 9110, section 8.6); the HTTP library adds that of others.
 pub(crate) fn finish(method: &Method, headers: &mut HeaderMap, body_length: Option<u64>) -> Result<(), Failure> {
@@ -97,7 +124,7 @@ pub(crate) fn finish(method: &Method, headers: &mut HeaderMap, body_length: Opti
             || matches!(name.as_str(), "keep-alive" | "http2-settings")
             || name.as_str().starts_with("proxy-");
         if is_hosts {
-            return Err(Failure::Invalid(format!("a provider may not set the header {name}")));
+            return Err(refused(name));
         }
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();

@@ -48,12 +48,14 @@ impl Metrics {
             Self { requests: Family::default(), seconds: Histogram::new(exponential_buckets(0.005, 2.0, 15)) };
         registry.register(
             "vk_egress_requests",
-            "Requests of providers: allowed and answered, denied by the sandbox, or allowed and failed",
+            "Requests of providers, and connections for their sessions: allowed and answered, denied by the sandbox, or allowed \
+             and failed",
             metrics.requests.clone(),
         );
         registry.register_with_unit(
             "vk_egress_request_duration",
-            "Time from a provider's request to the last byte of its response, denied ones left out",
+            "Time from a provider's request to the last byte of its response, or to where a session's connection stands, \
+             denied ones left out",
             Unit::Seconds,
             metrics.seconds.clone(),
         );

@@ -50,11 +50,14 @@ pub struct Limits {
     /// Requests at one time, 64 by default; further ones wait, and their time runs. Open connections, idle ones
     /// included, are bounded to four times as many.
     pub requests_in_flight: usize,
+    /// Connections of sessions at one time, 512 by default; further ones fail. They are none of those of requests.
+    pub sessions: usize,
     /// Bytes of a response's body, 32 MiB by default. The head is bounded by the HTTP library (100 headers, 400 KiB).
     pub response_bytes: u64,
     /// Resolution, TCP and TLS together, 10 s by default.
     pub connect_timeout: Duration,
-    /// A whole request, from the call to the response's last byte, 60 s by default.
+    /// A whole request, from the call to the response's last byte, 60 s by default; for a session's connection, from the
+    /// call to where it stands.
     pub request_timeout: Duration,
 }
 
@@ -62,6 +65,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             requests_in_flight: 64,
+            sessions: 512,
             response_bytes: 32 << 20,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),

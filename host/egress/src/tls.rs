@@ -5,25 +5,48 @@ use std::{collections::HashMap, sync::Arc};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 
-use crate::{Failure, PolicyError, TlsSettings, host::Host, origin::Origin};
+use crate::{Failure, PolicyError, TlsSettings, connect::Purpose, host::Host, origin::Origin};
 
 /// What TLS to speak with whom.
 #[derive(Debug)]
 pub(crate) struct Tls {
     /// Of origins without settings of their own. Trusts the system's roots.
-    default: Arc<ClientConfig>,
+    default: Configs,
     origins: HashMap<Origin, Settings>,
 }
 
 #[derive(Debug)]
 struct Settings {
-    config: Arc<ClientConfig>,
+    configs: Configs,
     server_name: Option<ServerName<'static>>,
+}
+
+/// One configuration for each purpose; they share certificates and tickets.
+#[derive(Debug)]
+struct Configs {
+    request: Arc<ClientConfig>,
+    session: Arc<ClientConfig>,
+}
+
+impl Configs {
+    fn new(mut config: ClientConfig) -> Self {
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let session = Arc::new(config.clone());
+        config.alpn_protocols.insert(0, b"h2".to_vec());
+        Self { request: Arc::new(config), session }
+    }
+
+    fn of(&self, purpose: Purpose) -> Arc<ClientConfig> {
+        match purpose {
+            Purpose::Request => self.request.clone(),
+            Purpose::Session => self.session.clone(),
+        }
+    }
 }
 
 impl Tls {
     pub(crate) fn new(system: &RootCertStore, origins: HashMap<Origin, TlsSettings>) -> Result<Self, PolicyError> {
-        let default = Arc::new(config(system.clone(), None).map_err(PolicyError::Tls)?);
+        let default = Configs::new(config(system.clone(), None).map_err(PolicyError::Tls)?);
         let origins = origins
             .into_iter()
             .map(|(origin, settings)| {
@@ -35,14 +58,18 @@ impl Tls {
     }
 
     /// The configuration for an origin, and the name that its certificate must have.
-    pub(crate) fn towards(&self, origin: &Origin) -> Result<(Arc<ClientConfig>, ServerName<'static>), Failure> {
+    pub(crate) fn towards(
+        &self,
+        origin: &Origin,
+        purpose: Purpose,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), Failure> {
         let settings = self.origins.get(origin);
-        let config = settings.map_or(&self.default, |settings| &settings.config);
+        let configs = settings.map_or(&self.default, |settings| &settings.configs);
         let name = match settings.and_then(|settings| settings.server_name.clone()) {
             Some(name) => name,
             None => server_name(&origin.host).map_err(Failure::Invalid)?,
         };
-        Ok((config.clone(), name))
+        Ok((configs.of(purpose), name))
     }
 }
 
@@ -74,7 +101,7 @@ impl Settings {
             }
             None => None,
         };
-        Ok(Self { config: Arc::new(config), server_name })
+        Ok(Self { configs: Configs::new(config), server_name })
     }
 }
 
@@ -85,12 +112,10 @@ fn config(roots: RootCertStore, identity: Option<Identity>) -> Result<ClientConf
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
-    let mut config = match identity {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    match identity {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key),
+        None => Ok(builder.with_no_client_auth()),
+    }
 }
 
 /// The certificates of a PEM file: at least one.

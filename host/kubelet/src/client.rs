@@ -39,7 +39,8 @@ pub enum ClientEvent {
 #[async_trait]
 pub trait ClientOutput: Send {
     /// Sends bytes of standard output, or of a forwarded port; waits while the client does not keep up. Bytes of a
-    /// stream that the client did not ask for are dropped.
+    /// stream that the client did not ask for are dropped. If this is dropped while it waits, nothing but
+    /// [`finish`](Self::finish) follows.
     ///
     /// # Errors
     ///

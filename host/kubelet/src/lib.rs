@@ -8,8 +8,41 @@
 //!        streams (SPDY, WebSocket) ──Client──> session <── dyn Sessions ──> backend
 //! ```
 
+mod authentication;
+mod authorization;
+mod body;
+mod cache;
+pub mod certificate;
 mod client;
+mod events;
+#[cfg(test)]
+mod fakes;
+pub mod logs;
+mod metrics;
+mod path;
 mod pods;
+mod port_forward;
+mod refusal;
+mod remote_command;
+mod reviews;
+mod routes;
+mod server;
+pub mod session;
+// Public for the fuzz targets.
+#[doc(hidden)]
+pub mod spdy;
+pub mod stats;
+mod streams;
+mod supervision;
+#[cfg(test)]
+mod testing;
+mod upgrade;
+mod websocket;
 
+pub use authentication::{ClientAuthorities, ClientCa};
 pub use client::{Client, ClientEvent, ClientInput, ClientOutput, Outcome};
+pub use metrics::Metrics;
 pub use pods::{NodePod, Pods};
+pub use reviews::{Access, ApiServer, ReviewError, Reviews, User};
+pub use server::{Config, Limits, Parts, Server};
+pub use streams::StreamLimits;

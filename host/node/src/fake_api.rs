@@ -60,6 +60,8 @@ struct Inner {
     watches: Vec<(String, Option<String>, UnboundedSender<Bytes>)>,
     calls: Vec<Call>,
     rule: Option<Rule>,
+    /// A field of every status that is not known here.
+    unknown: Option<&'static str>,
 }
 
 impl FakeApi {
@@ -70,6 +72,11 @@ impl FakeApi {
     /// Decides on every request before it is served.
     pub(crate) fn rule(&self, rule: impl FnMut(&Call) -> Option<Instead> + Send + 'static) {
         self.0.lock().unwrap().rule = Some(Box::new(rule));
+    }
+
+    /// Drops a field of every status from here on, as a server does that does not know it.
+    pub(crate) fn forget_status_field(&self, field: &'static str) {
+        self.0.lock().unwrap().unknown = Some(field);
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
@@ -132,6 +139,9 @@ fn parent(path: &str) -> &str {
 
 impl Inner {
     fn store(&mut self, path: &str, mut object: Value) -> Value {
+        if let (Some(field), Some(status)) = (self.unknown, object.get_mut("status").and_then(Value::as_object_mut)) {
+            status.remove(field);
+        }
         let known = self.objects.get(path).cloned();
         let metadata = object.as_object_mut().unwrap().entry("metadata").or_insert(json!({}));
         metadata["name"] = json!(path.rsplit('/').next());

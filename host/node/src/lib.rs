@@ -44,6 +44,7 @@ use vk_provider::{OperatingSystem, PodEvent, Provider};
 pub use lease::LeaseTaken;
 pub use metrics::Metrics;
 pub use owner::{OwnerError, owner};
+pub use pods::{Directory, DirectoryPod};
 pub use registration::{NodeHandle, RegistrationError, Taints};
 
 use events::Events;
@@ -67,6 +68,10 @@ pub struct Config {
     pub operating_system: Option<OperatingSystem>,
     /// The node's InternalIP addresses, and its pods' hostIPs: at most one of each family.
     pub addresses: Vec<IpAddr>,
+    /// Where the kubelet API listens; `None`: nowhere.
+    pub port: Option<u16>,
+    /// What the kubelet API can do beyond what every API server expects of it, as in the Node's `declaredFeatures`.
+    pub declared_features: Vec<String>,
     /// The taints that the node is created with.
     pub taints: Taints,
     /// Leave alone what the provider runs and the cluster does not know.
@@ -129,7 +134,8 @@ impl Node {
             node_name: config.node_name.clone(),
             operating_system: config.operating_system,
             addresses: config.addresses.clone(),
-            port: None,
+            port: config.port,
+            declared_features: config.declared_features.clone(),
             taints: config.taints.clone(),
             describe_every: DESCRIBE_EVERY,
             not_ready_after: config.not_ready_after,
@@ -138,7 +144,17 @@ impl Node {
         let (registration, handle, facts) =
             Registration::new(settings, clients.main.clone(), provider.clone(), events.clone());
         Self {
-            acting: Acting { config, clients, provider, metrics, events, registration, handle, facts },
+            acting: Acting {
+                config,
+                clients,
+                provider,
+                metrics,
+                events,
+                registration,
+                handle,
+                facts,
+                directory: Directory::default(),
+            },
             reported,
             writer,
         }
@@ -147,6 +163,11 @@ impl Node {
     /// Tells the node what others saw, while it runs.
     pub fn handle(&self) -> NodeHandle {
         self.acting.handle.clone()
+    }
+
+    /// The node's pods by name, while it runs.
+    pub fn directory(&self) -> Directory {
+        self.acting.directory.clone()
     }
 
     /// Whether the node is registered; changes once.
@@ -190,6 +211,7 @@ struct Acting {
     registration: Registration,
     handle: NodeHandle,
     facts: watch::Receiver<Option<Arc<NodeFacts>>>,
+    directory: Directory,
 }
 
 impl Acting {
@@ -252,6 +274,7 @@ impl Acting {
             ),
             references,
             admission: admission::Admission::new(),
+            directory: self.directory,
             events: self.events,
             node: self.handle,
             facts: self.facts.clone(),

@@ -1,5 +1,9 @@
 //! Checks what a provider answers, and turns it into plain types.
 
+mod logs;
+mod sessions;
+mod stats;
+
 use std::{fmt, time::Duration};
 
 use serde::de::IgnoredAny;
@@ -15,6 +19,10 @@ use crate::{
     },
     text,
 };
+
+pub(crate) use logs::log_chunk;
+pub(crate) use sessions::{opened, progress};
+pub(crate) use stats::stats;
 
 /// Bounds of the contract.
 const HANDLE_BYTES: usize = 4 << 10;

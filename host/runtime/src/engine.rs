@@ -17,7 +17,8 @@ use wasmtime::{
 };
 
 use crate::{
-    EngineError, Generation, InspectError, Inspection, StartError, bindings,
+    EngineError, Generation, InspectError, Inspection, StartError,
+    guest::GuestPre,
     host::{self, Host},
     metrics::Metrics,
     world,
@@ -57,7 +58,7 @@ struct Inner {
 
 /// A component that satisfies the world, ready to be instantiated, and its way out.
 pub(crate) struct Program {
-    pub(crate) pre: bindings::ProviderPre<Host>,
+    pub(crate) pre: GuestPre,
     pub(crate) egress: Egress,
     /// Of the component, in hexadecimal.
     pub(crate) sha256: String,
@@ -137,7 +138,7 @@ impl Engine {
         Ok(Program { pre, egress, sha256 })
     }
 
-    fn look(&self, wasm: &[u8]) -> Result<(Inspection, Option<bindings::ProviderPre<Host>>), InspectError> {
+    fn look(&self, wasm: &[u8]) -> Result<(Inspection, Option<GuestPre>), InspectError> {
         check_form(wasm)?;
         let began = Instant::now();
         let component = Component::from_binary(&self.inner.wasmtime, wasm)
@@ -147,7 +148,8 @@ impl Engine {
         if !inspection.satisfied() {
             return Ok((inspection, None));
         }
-        match self.inner.linker.instantiate_pre(&component).and_then(bindings::ProviderPre::new) {
+        let instance = self.inner.linker.instantiate_pre(&component);
+        match instance.and_then(|instance| GuestPre::new(instance, &inspection.optional)) {
             Ok(pre) => Ok((inspection, Some(pre))),
             Err(error) => {
                 inspection.problems.push(world::other_import(&error));

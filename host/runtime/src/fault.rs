@@ -1,10 +1,14 @@
 //! How a call failed that the provider did not answer.
 
+use vk_egress::Failure;
 use vk_provider::{Error, ErrorKind, Fault};
 use wasmtime::{Trap, WasmBacktrace, component::ResourceTableError};
 use wasmtime_wasi::I32Exit;
 
-use crate::{Limits, answers::Malformed, engine::STACK_BYTES, function::Function, host::Host, text, usage::Refusal};
+use crate::{
+    Limits, answers::Malformed, engine::STACK_BYTES, function::Function, host::Host, shared::Shared, text,
+    usage::Refusal,
+};
 
 /// What is shown to people of an engine's error.
 const MESSAGE_BYTES: usize = 512;
@@ -94,6 +98,23 @@ fn backtrace(cause: &Cause) -> Option<String> {
         }
         Cause::Timeout | Cause::Malformed(_) => None,
     }
+}
+
+/// The error of a session whose backend could not be connected to.
+pub(crate) fn not_dialled(failure: Failure, shared: &Shared) -> Error {
+    let kind = match failure {
+        Failure::Denied(_) => ErrorKind::PermissionDenied,
+        Failure::Invalid(_) => ErrorKind::Invalid,
+        Failure::Connect(_) | Failure::Tls(_) | Failure::Timeout | Failure::TooLarge(_) | Failure::Protocol(_) => {
+            ErrorKind::Unavailable
+        }
+    };
+    let mut message = text::clean(&failure.to_string(), MESSAGE_BYTES).into_owned();
+    if kind == ErrorKind::PermissionDenied {
+        message = format!("{message} (asked for by {})", shared.name_and_version());
+        tracing::warn!(provider = shared.name(), generation = shared.generation, "{message}");
+    }
+    Error::new(kind, message)
 }
 
 /// The error of a call for which no further instance could be made. Its kind never blames the pod that happened to need

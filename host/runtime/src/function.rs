@@ -13,13 +13,28 @@ pub(crate) enum Function {
     Delete,
     Get,
     Poll,
+    ReadLogs,
+    OpenSession,
+    StepSession,
+    ReadStats,
 }
 
 impl Function {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Configure, Self::Describe, Self::Create, Self::Update, Self::Delete, Self::Get, Self::Poll];
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Configure,
+        Self::Describe,
+        Self::Create,
+        Self::Update,
+        Self::Delete,
+        Self::Get,
+        Self::Poll,
+        Self::ReadLogs,
+        Self::OpenSession,
+        Self::StepSession,
+        Self::ReadStats,
+    ];
 
-    /// Its name in the WIT, in metrics, and as the key of its time limit.
+    /// Its name in messages, in metrics, and as the key of its time limit.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Configure => "configure",
@@ -29,6 +44,10 @@ impl Function {
             Self::Delete => "delete",
             Self::Get => "get",
             Self::Poll => "poll",
+            Self::ReadLogs => "read-logs",
+            Self::OpenSession => "open-session",
+            Self::StepSession => "step-session",
+            Self::ReadStats => "read-stats",
         }
     }
 
@@ -41,6 +60,20 @@ impl Function {
             Self::Delete => timeouts.delete,
             Self::Get => timeouts.get,
             Self::Poll => timeouts.poll,
+            Self::ReadLogs => timeouts.read_logs,
+            Self::OpenSession => timeouts.open_session,
+            Self::StepSession => timeouts.step_session,
+            Self::ReadStats => timeouts.read_stats,
+        }
+    }
+
+    /// The optional interface that it belongs to; none for what every provider exports.
+    pub(crate) fn interface(self) -> Option<&'static str> {
+        match self {
+            Self::ReadLogs => Some("logs"),
+            Self::OpenSession | Self::StepSession => Some("sessions"),
+            Self::ReadStats => Some("stats"),
+            _ => None,
         }
     }
 }

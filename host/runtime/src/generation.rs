@@ -109,10 +109,11 @@ impl Sandbox {
 
 fn same_policy(one: &vk_egress::Policy, other: &vk_egress::Policy) -> bool {
     let vk_egress::Policy { grants, tls, denied, limits } = one;
-    let vk_egress::Limits { requests_in_flight, response_bytes, connect_timeout, request_timeout } = limits;
+    let vk_egress::Limits { requests_in_flight, sessions, response_bytes, connect_timeout, request_timeout } = limits;
     *grants == other.grants
         && *denied == other.denied
         && *requests_in_flight == other.limits.requests_in_flight
+        && *sessions == other.limits.sessions
         && *response_bytes == other.limits.response_bytes
         && *connect_timeout == other.limits.connect_timeout
         && *request_timeout == other.limits.request_timeout

@@ -129,7 +129,7 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     http_hooks::bound_requests(linker)?;
-    bindings::Provider::add_to_linker::<_, Host>(linker, |host| host)
+    bindings::FullProvider::add_to_linker::<_, Host>(linker, |host| host)
 }
 
 impl types::Host for Host {}

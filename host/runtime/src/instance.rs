@@ -11,6 +11,7 @@ use crate::{
     fault::{self, Cause},
     function::Function,
     generation::{Sandbox, Startup},
+    guest::{Guest, GuestPre},
     host::{Host, Unreadable},
     meter::Meter,
     metrics::{InstanceGauge, Metrics, State},
@@ -21,7 +22,7 @@ use crate::{
 /// A configured instance. Dropping it frees everything that its guest has.
 pub(crate) struct Instance {
     store: Store<Host>,
-    guest: bindings::Provider,
+    guest: Guest,
     born: Instant,
     calls: u32,
     gauge: InstanceGauge,
@@ -36,7 +37,7 @@ pub(crate) enum NotMade {
 impl Instance {
     /// Instantiates the component and hands it its configuration.
     pub(crate) async fn make(
-        pre: &bindings::ProviderPre<Host>,
+        pre: &GuestPre,
         shared: &Arc<Shared>,
         startup: &Startup,
         sandbox: &Sandbox,
@@ -61,8 +62,8 @@ impl Instance {
         let bounds = Bounds::begin(&mut store, Function::Configure, None);
         let made = bounds
             .run(async {
-                let guest = pre.instantiate_async(&mut store).await?;
-                let answer = guest.vk_provider_node().call_configure(&mut store, convert::startup(startup)).await?;
+                let guest = pre.instantiate(&mut store).await?;
+                let answer = guest.node.call_configure(&mut store, convert::startup(startup)).await?;
                 Ok((guest, answer))
             })
             .await;
@@ -96,11 +97,7 @@ impl Instance {
     }
 
     /// Begins a call: its bounds, and what to call.
-    pub(crate) fn begin(
-        &mut self,
-        function: Function,
-        pod: Option<Arc<str>>,
-    ) -> (Bounds, &bindings::Provider, &mut Store<Host>) {
+    pub(crate) fn begin(&mut self, function: Function, pod: Option<Arc<str>>) -> (Bounds, &Guest, &mut Store<Host>) {
         self.calls += 1;
         (Bounds::begin(&mut self.store, function, pod), &self.guest, &mut self.store)
     }

@@ -1,8 +1,15 @@
 //! Which calls wait for an instance in which queue.
+//!
+//! ```text
+//!              instances
+//!  watching    ██                  describe, poll
+//!  following     ██▒▒▒▒▒▒          logs, sessions, stats: their own, and others that pods leave, up to half of all
+//!  pods            ████████████    create, update, delete, get
+//! ```
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::function::Function;
 
@@ -10,45 +17,107 @@ use crate::function::Function;
 const WATCHING: usize = 2;
 
 /// The queues for the instances of a pool. Calls on pods can come in thousands; `describe` and `poll`, by which the node
-/// tells whether the provider is there and how its pods are, never wait behind them.
+/// tells whether the provider is there and how its pods are, never wait behind them. Clients of logs, sessions and stats
+/// can come in thousands too: they never hold so many instances that calls on pods have none, and have a few where they
+/// do not wait behind those.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     pods: Lane,
     watching: Lane,
+    following: Following,
 }
 
 /// One queue: first come, first served.
 #[derive(Debug, Clone)]
-pub(crate) struct Lane {
+struct Lane {
     /// One for each instance that may be in use.
-    pub(crate) permits: Arc<Semaphore>,
-    pub(crate) instances: usize,
+    permits: Arc<Semaphore>,
+    instances: usize,
+}
+
+#[derive(Debug)]
+struct Following {
+    /// Of their own instances and those of pods together.
+    share: Lane,
+    own: Lane,
+}
+
+/// The right to use an instance, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _instance: OwnedSemaphorePermit,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+impl Lane {
+    fn new(instances: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(instances)), instances }
+    }
+
+    async fn acquire(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.permits.clone().acquire_owned().await
+    }
 }
 
 impl Lanes {
     /// Divides so many instances. A single one serves all calls in one queue.
     pub(crate) fn new(instances: usize) -> Self {
         let instances = instances.clamp(1, Semaphore::MAX_PERMITS);
-        let lane = |instances| Lane { permits: Arc::new(Semaphore::new(instances)), instances };
         if instances == 1 {
-            let only = lane(1);
-            return Self { pods: only.clone(), watching: only };
+            let only = Lane::new(1);
+            let following = Following { share: Lane::new(1), own: Lane::new(0) };
+            return Self { pods: only.clone(), watching: only, following };
         }
-        let pods = instances.saturating_sub(WATCHING).max(1);
-        Self { pods: lane(pods), watching: lane(WATCHING.min(instances - pods)) }
+        let watching = WATCHING.min(instances - 1);
+        let own = instances / 8;
+        let pods = instances - watching - own;
+        // One remains for pods where there is more than one.
+        let share = (instances / 2).min(own + pods.saturating_sub(1)).max(1);
+        let following = Following { share: Lane::new(share), own: Lane::new(own) };
+        Self { pods: Lane::new(pods), watching: Lane::new(watching), following }
     }
 
-    pub(crate) fn of(&self, function: Function) -> &Lane {
-        match function {
+    /// Waits for the right to use an instance.
+    ///
+    /// # Errors
+    ///
+    /// If the lanes are closed.
+    pub(crate) async fn acquire(&self, function: Function) -> Result<Place, AcquireError> {
+        let lane = match function {
             Function::Describe | Function::Poll => &self.watching,
             Function::Configure | Function::Create | Function::Update | Function::Delete | Function::Get => &self.pods,
+            Function::ReadLogs | Function::OpenSession | Function::StepSession | Function::ReadStats => {
+                let share = self.following.share.acquire().await?;
+                let instance = tokio::select! {
+                    biased;
+                    own = self.following.own.acquire() => own?,
+                    of_pods = self.pods.acquire() => of_pods?,
+                };
+                return Ok(Place { _instance: instance, _share: Some(share) });
+            }
+        };
+        Ok(Place { _instance: lane.acquire().await?, _share: None })
+    }
+
+    /// How many instances a function may use at one time.
+    pub(crate) fn instances(&self, function: Function) -> usize {
+        match function {
+            Function::Describe | Function::Poll => self.watching.instances,
+            Function::Configure | Function::Create | Function::Update | Function::Delete | Function::Get => {
+                self.pods.instances
+            }
+            Function::ReadLogs | Function::OpenSession | Function::StepSession | Function::ReadStats => {
+                self.following.share.instances
+            }
         }
     }
 
     /// Ends all waiting.
     pub(crate) fn close(&self) {
-        self.pods.permits.close();
-        self.watching.permits.close();
+        let Self { pods, watching, following: Following { share, own } } = self;
+        for lane in [pods, watching, share, own] {
+            lane.permits.close();
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -58,28 +127,70 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
+    /// As many places as there are at once.
+    fn take_all(lanes: &Lanes, function: Function) -> Vec<Place> {
+        std::iter::from_fn(|| lanes.acquire(function).now_or_never().map(Result::unwrap)).collect()
+    }
+
     #[test]
-    fn the_lanes_share_the_instances_without_overlap() {
-        for (instances, pods, watching) in [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 2), (4, 2, 2), (16, 14, 2)] {
+    fn the_lanes_share_the_instances() {
+        for (instances, pods, watching, following) in
+            [(0, 1, 1, 1), (1, 1, 1, 1), (2, 1, 1, 1), (3, 1, 2, 1), (4, 2, 2, 1), (8, 5, 2, 4), (16, 12, 2, 8)]
+        {
+            let functions = [Function::Create, Function::Poll, Function::ReadLogs];
+            let places = functions.map(|function| take_all(&Lanes::new(instances), function).len());
+            assert_eq!(places, [pods, watching, following], "{instances}");
             let lanes = Lanes::new(instances);
-            let permits = |function| lanes.of(function).permits.available_permits();
-            assert_eq!((permits(Function::Create), permits(Function::Poll)), (pods, watching), "{instances}");
+            assert_eq!(functions.map(|function| lanes.instances(function)), places, "{instances}");
+            let together: usize = functions.iter().map(|&function| take_all(&lanes, function)).flatten().count();
+            assert!(together <= instances.max(1), "{together} of {instances} at once");
         }
     }
 
-    #[tokio::test]
-    async fn a_single_instance_has_one_queue() {
-        let lanes = Lanes::new(1);
-        let _permit = lanes.of(Function::Get).permits.clone().acquire_owned().await.unwrap();
-        assert_eq!(lanes.of(Function::Describe).permits.available_permits(), 0);
+    #[test]
+    fn followers_at_their_bound_leave_instances_to_pods_and_the_other_way_round() {
+        for instances in [4, 5, 8, 16, 100] {
+            let lanes = Lanes::new(instances);
+            let _followers = take_all(&lanes, Function::StepSession);
+            assert!(!take_all(&lanes, Function::Create).is_empty(), "{instances}");
+            assert_eq!(take_all(&lanes, Function::Poll).len(), 2, "{instances}");
+        }
+        for instances in [8, 16, 100] {
+            let lanes = Lanes::new(instances);
+            let _pods = take_all(&lanes, Function::Create);
+            assert_eq!(take_all(&lanes, Function::StepSession).len(), instances / 8);
+        }
     }
 
     #[test]
-    fn closing_closes_both() {
+    fn a_place_is_given_back_whole() {
+        let lanes = Lanes::new(16);
+        for _ in 0..3 {
+            assert_eq!(take_all(&lanes, Function::ReadStats).len(), 8);
+            assert_eq!(take_all(&lanes, Function::Create).len(), 12);
+        }
+    }
+
+    #[test]
+    fn a_single_instance_has_one_queue() {
+        let lanes = Lanes::new(1);
+        let _place = take_all(&lanes, Function::Get);
+        for function in [Function::Describe, Function::OpenSession] {
+            assert!(take_all(&lanes, function).is_empty());
+        }
+    }
+
+    #[test]
+    fn closing_closes_all() {
         let lanes = Lanes::new(16);
         lanes.close();
-        assert!(lanes.is_closed() && lanes.of(Function::Poll).permits.is_closed());
+        assert!(lanes.is_closed());
+        for function in Function::ALL {
+            assert!(lanes.acquire(function).now_or_never().unwrap().is_err(), "{function:?}");
+        }
     }
 }

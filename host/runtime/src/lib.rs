@@ -1,7 +1,7 @@
 //! Runs providers: WebAssembly components that satisfy the world `vk:provider/provider`.
 //!
 //! ```text
-//!                 Engine                  Runtime (dyn Provider)
+//!                 Engine                  Runtime (dyn Provider, Logs, Sessions, Stats)
 //!  .wasm ──> check, compile, cache ──> generation N ──> pool ──> instance ──call──> guest
 //!                 │ problems                │             │          │ memory, CPU,   │ imports
 //!                 v                         v             │          │ time limits    v
@@ -17,7 +17,8 @@
 //! - A guest sees what [`Sandbox`] grants: environment variables, directories to read, and the way out through
 //!   [`vk_egress`]. [`Limits`] bounds what it uses.
 //!
-//! Where to look: `engine` compiles, `world` compares with the contract, `pool`, `lanes` and `instance` run calls, `host`,
+//! Where to look: `engine` compiles, `world` compares with the contract, `guest` knows what a component exports, `pool`,
+//! `lanes` and `instance` run calls, `host`,
 //! `http_hooks`, `lines`, `cache` and `events` are what a guest can call, `usage` and `meter` are its limits, `answers`
 //! checks what it returns, `fault` explains how it failed.
 
@@ -32,6 +33,7 @@ mod events;
 mod fault;
 mod function;
 mod generation;
+mod guest;
 mod host;
 mod http_hooks;
 mod inspect;

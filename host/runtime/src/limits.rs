@@ -13,7 +13,8 @@ pub struct Limits {
     /// (`message_bytes`), and up to about 150 KiB for each of its `handles`.
     pub memory: u64,
     /// `instances`: instances at one time, and so calls at one time. 16; at least 1. Calls on pods leave two of them
-    /// to `describe` and `poll`, as long as one remains for themselves.
+    /// to `describe` and `poll`, and an eighth to logs, sessions and stats, as long as one remains for themselves. Those
+    /// have up to half of all, as far as pods leave them.
     pub instances: usize,
     /// `cpu`: how long a call may compute, not counting what it waits for. 5 s, exact to about 10 ms.
     pub cpu: Duration,
@@ -79,6 +80,14 @@ pub struct Timeouts {
     pub get: Duration,
     /// `poll`. 60 s.
     pub poll: Duration,
+    /// `read-logs`, `logs.read` in the WIT. 30 s.
+    pub read_logs: Duration,
+    /// `open-session`, `sessions.open`. 30 s.
+    pub open_session: Duration,
+    /// `step-session`, `sessions.step`. 5 s.
+    pub step_session: Duration,
+    /// `read-stats`, `stats.read`. 15 s.
+    pub read_stats: Duration,
 }
 
 impl Default for Timeouts {
@@ -92,6 +101,10 @@ impl Default for Timeouts {
             delete: Duration::from_secs(60),
             get: Duration::from_secs(15),
             poll: Duration::from_secs(60),
+            read_logs: Duration::from_secs(30),
+            open_session: Duration::from_secs(30),
+            step_session: Duration::from_secs(5),
+            read_stats: Duration::from_secs(15),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit},
+    sync::Notify,
     task::AbortHandle,
     time::{Instant, sleep_until, timeout},
 };
@@ -12,19 +12,20 @@ use wasmtime::Store;
 
 use crate::{
     answers::Malformed,
-    bindings, fault,
+    fault,
     function::Function,
     generation::{Sandbox, Startup},
+    guest::{Guest, GuestPre},
     host::Host,
     instance::{Bounds, Instance, NotMade, Outcome, after},
-    lanes::{Lane, Lanes},
+    lanes::{Lanes, Place},
     metrics::{Metrics, State},
     shared::Shared,
-    text,
+    text, world,
 };
 
 pub(crate) struct Pool {
-    pre: bindings::ProviderPre<Host>,
+    pre: GuestPre,
     pub(crate) shared: Arc<Shared>,
     startup: Startup,
     sandbox: Sandbox,
@@ -53,7 +54,7 @@ pub(crate) enum Refused {
 impl Pool {
     /// Makes a pool with one configured instance.
     pub(crate) async fn start(
-        pre: bindings::ProviderPre<Host>,
+        pre: GuestPre,
         shared: Arc<Shared>,
         startup: Startup,
         sandbox: Sandbox,
@@ -81,13 +82,15 @@ impl Pool {
 
     /// Waits for an instance, and begins a call on it.
     pub(crate) async fn begin(self: &Arc<Self>, function: Function, pod: Option<&PodId>) -> Result<Call, Refused> {
-        let lane = self.lanes.of(function);
+        if let Some(interface) = function.interface().filter(|interface| !self.pre.exports(interface)) {
+            return Err(Refused::Error(self.unsupported(interface)));
+        }
         let queue = self.shared.limits.timeouts.queue;
         let waiting = self.metrics.waits();
-        let permit = match timeout(queue, lane.permits.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
+        let place = match timeout(queue, self.lanes.acquire(function)).await {
+            Ok(Ok(place)) => place,
             Ok(Err(_)) => return Err(Refused::Closed),
-            Err(_) => return Err(Refused::Error(self.busy(function, lane))),
+            Err(_) => return Err(Refused::Error(self.busy(function))),
         };
         drop(waiting);
         let instance = match self.take_idle() {
@@ -98,7 +101,7 @@ impl Pool {
             instance,
             pod: pod.map(|pod| format!("{}/{}", pod.namespace, pod.name).into()),
             record: Record { pool: self.clone(), function, began: Instant::now(), ended: false },
-            permit,
+            place,
         })
     }
 
@@ -127,13 +130,18 @@ impl Pool {
         }
     }
 
-    fn busy(&self, function: Function, lane: &Lane) -> Error {
+    fn unsupported(&self, interface: &str) -> Error {
+        let (provider, contract) = (self.shared.name_and_version(), world::interface(interface));
+        Error::new(ErrorKind::Unsupported, format!("the provider {provider} does not implement {contract}"))
+    }
+
+    fn busy(&self, function: Function) -> Error {
         Error::new(
             ErrorKind::Unavailable,
             format!(
                 "all instances of the provider that {} may use ({}) were busy for {} (sandbox.instances)",
                 function.as_str(),
-                lane.instances,
+                self.lanes.instances(function),
                 text::duration(self.shared.limits.timeouts.queue)
             ),
         )
@@ -213,12 +221,12 @@ pub(crate) struct Call {
     /// `namespace/name`, for log lines.
     pod: Option<Arc<str>>,
     record: Record,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Call {
     /// The call's limits, and what to call.
-    pub(crate) fn parts(&mut self) -> (Bounds, &bindings::Provider, &mut Store<Host>) {
+    pub(crate) fn parts(&mut self) -> (Bounds, &Guest, &mut Store<Host>) {
         self.instance.begin(self.record.function, self.pod.take())
     }
 
@@ -228,7 +236,7 @@ impl Call {
         outcome: Outcome<A>,
         check: impl FnOnce(A) -> Result<T, Malformed>,
     ) -> Result<T, Error> {
-        let Self { mut instance, mut record, permit, .. } = self;
+        let Self { mut instance, mut record, place, .. } = self;
         record.ended = true;
         let pool = &record.pool;
         let result = instance.end(record.function, outcome, check, &pool.metrics, record.began);
@@ -240,7 +248,7 @@ impl Call {
             None => pool.give_back(instance),
         }
         // The instance is back before the next caller looks for one.
-        drop(permit);
+        drop(place);
         result
     }
 }

@@ -12,8 +12,9 @@ use tokio::{
 };
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use vk_provider::{
-    Aspects, Changes, Cursor, Deletion, Description, Error, ErrorKind, Info, Observation, Pod, PodEvent, PodId,
-    Provider,
+    Aspects, Changes, Cursor, Deletion, Description, Dialled, Error, ErrorKind, Info, LogChunk, LogQuery, Logs,
+    Observation, Opened, Pod, PodEvent, PodId, PodUsage, Progress, Provider, SessionEvent, SessionRequest, Sessions,
+    Stats, Transport,
 };
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     calls,
     engine::Program,
     events::Events,
+    fault,
     function::Function,
     instance::NotMade,
     lines::LineRate,
@@ -31,7 +33,9 @@ use crate::{
 
 /// A running provider: one generation that serves, and those that it replaced until their calls are over.
 ///
-/// Calls on pods wait for an instance in the order in which they come; `describe` and `poll` have a queue of their own.
+/// Calls on pods wait for an instance in the order in which they come; `describe` and `poll` have a queue of their own,
+/// and so have logs, sessions and stats. A session outlives the generation that opened it: its state goes to the one that
+/// serves when the next step is due.
 /// Dropping a call's future drops the instance that it had.
 pub struct Runtime {
     engine: Engine,
@@ -140,13 +144,19 @@ impl Runtime {
         self.serving.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn begin(&self, function: Function, pod: Option<&PodId>) -> vk_provider::Result<Tracked> {
+    /// What [`Runtime::close`] waits for.
+    fn track(&self) -> vk_provider::Result<TaskTrackerToken> {
         let token = self.calls.token();
+        // Asked after the token is taken, so that `close` either waits for this call or refuses it.
+        if self.calls.is_closed() {
+            return Err(Error::new(ErrorKind::Unavailable, "the host is stopping"));
+        }
+        Ok(token)
+    }
+
+    async fn begin(&self, function: Function, pod: Option<&PodId>) -> vk_provider::Result<Tracked> {
         loop {
-            // Asked after the token is taken, so that `close` either waits for this call or refuses it.
-            if self.calls.is_closed() {
-                return Err(Error::new(ErrorKind::Unavailable, "the host is stopping"));
-            }
+            let token = self.track()?;
             match self.serving().pool.begin(function, pod).await {
                 Ok(call) => return Ok(Tracked { call, _token: token }),
                 Err(Refused::Error(error)) => return Err(error),
@@ -196,6 +206,42 @@ impl Provider for Runtime {
     async fn poll(&self, since: Option<Cursor>) -> vk_provider::Result<Changes> {
         let tracked = self.begin(Function::Poll, None).await?;
         calls::poll(tracked.call, since.as_ref()).await
+    }
+}
+
+#[async_trait]
+impl Logs for Runtime {
+    async fn read(&self, query: &LogQuery, after: Option<Cursor>) -> vk_provider::Result<LogChunk> {
+        let tracked = self.begin(Function::ReadLogs, Some(&query.pod)).await?;
+        calls::read_logs(tracked.call, query, after.as_ref()).await
+    }
+}
+
+#[async_trait]
+impl Sessions for Runtime {
+    async fn open(&self, pod: &PodId, request: &SessionRequest) -> vk_provider::Result<Opened> {
+        let tracked = self.begin(Function::OpenSession, Some(pod)).await?;
+        calls::open_session(tracked.call, pod, request).await
+    }
+
+    async fn dial(&self, transport: &Transport) -> vk_provider::Result<Dialled> {
+        let _token = self.track()?;
+        let serving = self.serving();
+        let shared = &serving.pool.shared;
+        shared.egress.dial(transport).await.map_err(|failure| fault::not_dialled(failure, shared))
+    }
+
+    async fn step(&self, pod: &PodId, state: &[u8], events: Vec<SessionEvent>) -> vk_provider::Result<Progress> {
+        let tracked = self.begin(Function::StepSession, Some(pod)).await?;
+        calls::step_session(tracked.call, pod, state, &events).await
+    }
+}
+
+#[async_trait]
+impl Stats for Runtime {
+    async fn read(&self, pods: &[PodId]) -> vk_provider::Result<Vec<PodUsage>> {
+        let tracked = self.begin(Function::ReadStats, None).await?;
+        calls::read_stats(tracked.call, pods).await
     }
 }
 

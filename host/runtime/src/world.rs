@@ -1,10 +1,16 @@
 //! Compares a component with the world `vk:provider/provider`, in words that its author can act on.
 
-use wasmtime::component::{Component, types::ComponentItem};
+use wasmtime::{
+    Engine,
+    component::{
+        Component, InstanceType,
+        types::{ComponentInstance, ComponentItem},
+    },
+};
 
 use crate::{
     bindings::{
-        exports::vk::provider::{node, pods},
+        exports::vk::provider::{logs, node, pods, sessions, stats},
         vk::provider::types::{self, PodIdParam},
     },
     inspect::{Import, Inspection},
@@ -89,7 +95,7 @@ pub(crate) fn look(component: &Component, wasm_bytes: usize) -> Inspection {
     exports.sort();
     let mut inspection = judge(imports, exports, wasm_bytes);
     if inspection.missing.is_empty() {
-        inspection.problems.extend(other_export(component));
+        inspection.problems.extend(other_exports(component));
     }
     inspection
 }
@@ -102,46 +108,69 @@ pub(crate) fn other_import(error: &wasmtime::Error) -> String {
     )
 }
 
-/// Compares the types of the required functions, and describes the first that differs.
-fn other_export(component: &Component) -> Option<String> {
+/// An interface's name in the contract.
+pub(crate) fn interface(name: &str) -> String {
+    format!("{PACKAGE}/{name}@{VERSION}")
+}
+
+/// Compares the types of the contract's functions, and describes the first of each interface that differs.
+fn other_exports(component: &Component) -> Vec<String> {
     let ty = component.component_type();
-    let context = ty.instance_type();
-    for (name, export) in ty.exports(component.engine()) {
-        let Some(interface) = Name::parse(name).filter(|name| name.package == PACKAGE && name.track() == spoken())
-        else {
-            continue;
-        };
-        let ComponentItem::ComponentInstance(instance) = export.ty else { continue };
-        macro_rules! check {
-            ($($function:literal ($($param:ty),*) -> $answer:ty),* $(,)?) => {{$(
-                let item = instance.get_export(component.engine(), $function).map(|export| export.ty);
-                let reason = match item {
-                    Some(ComponentItem::ComponentFunc(function)) => {
-                        let fits = function.typecheck::<($($param,)*), (Result<$answer, types::Error>,)>(&context);
-                        fits.err().map(|error| format!("{error:#}"))
-                    }
-                    _ => Some("it is missing".to_owned()),
-                };
-                if let Some(reason) = reason {
-                    return Some(format!(
-                        "the function {} of {name} differs from the contract ({reason}): build it with the \
-                         provider.wit of {PACKAGE}@{VERSION}",
-                        $function
-                    ));
+    let engine = component.engine();
+    ty.exports(engine)
+        .filter_map(|(name, export)| {
+            let interface = Name::parse(name).filter(|name| name.package == PACKAGE && name.track() == spoken())?;
+            let ComponentItem::ComponentInstance(instance) = export.ty else { return None };
+            let (function, reason) = other_function(engine, &ty.instance_type(), interface.interface, &instance)?;
+            Some(format!(
+                "the function {function} of {name} differs from the contract ({reason}): build it with the provider.wit \
+                 of {PACKAGE}@{VERSION}"
+            ))
+        })
+        .collect()
+}
+
+/// The first function of an interface that differs from the contract, and why.
+fn other_function(
+    engine: &Engine,
+    context: &InstanceType<'_>,
+    interface: &str,
+    instance: &ComponentInstance,
+) -> Option<(&'static str, String)> {
+    type Answer<T> = Result<T, types::Error>;
+    macro_rules! check {
+        ($($function:literal ($($param:ty),*) -> $answer:ty),* $(,)?) => {{$(
+            let reason = match instance.get_export(engine, $function).map(|export| export.ty) {
+                Some(ComponentItem::ComponentFunc(function)) => {
+                    let fits = function.typecheck::<($($param,)*), ($answer,)>(context);
+                    fits.err().map(|error| format!("{error:#}"))
                 }
-            )*}};
-        }
-        match interface.interface {
-            "node" => check!("configure"(node::Startup<'_>) -> node::Info, "describe"() -> node::Description),
-            "pods" => check!(
-                "create"(pods::Pod<'_>) -> pods::Observation,
-                "update"(pods::Pod<'_>, pods::Aspects) -> pods::Observation,
-                "delete"(PodIdParam<'_>, u32) -> pods::Deletion,
-                "get"(PodIdParam<'_>) -> pods::Observation,
-                "poll"(Option<&[u8]>) -> pods::Changes,
-            ),
-            _ => {}
-        }
+                _ => Some("it is missing".to_owned()),
+            };
+            if let Some(reason) = reason {
+                return Some(($function, reason));
+            }
+        )*}};
+    }
+    match interface {
+        "node" => check!(
+            "configure"(node::Startup<'_>) -> Answer<node::Info>,
+            "describe"() -> Answer<node::Description>,
+        ),
+        "pods" => check!(
+            "create"(pods::Pod<'_>) -> Answer<pods::Observation>,
+            "update"(pods::Pod<'_>, pods::Aspects) -> Answer<pods::Observation>,
+            "delete"(PodIdParam<'_>, u32) -> Answer<pods::Deletion>,
+            "get"(PodIdParam<'_>) -> Answer<pods::Observation>,
+            "poll"(Option<&[u8]>) -> Answer<pods::Changes>,
+        ),
+        "logs" => check!("read"(logs::Query<'_>, Option<&[u8]>) -> Answer<logs::Chunk>),
+        "sessions" => check!(
+            "open"(PodIdParam<'_>, sessions::Request<'_>) -> Answer<sessions::Opened>,
+            "step"(PodIdParam<'_>, &[u8], &[sessions::Event<'_>]) -> sessions::Progress,
+        ),
+        "stats" => check!("read"(&[PodIdParam<'_>]) -> Answer<Vec<stats::PodUsage>>),
+        _ => {}
     }
     None
 }

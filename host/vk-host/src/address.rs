@@ -1,9 +1,9 @@
-//! The address of the node.
+//! The address of the node, and addresses to listen on.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context as _;
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::{TcpListener, UdpSocket, lookup_host};
 
 /// The address of the interface from which a server is reached. Asks the routing table, by way of a datagram socket that
 /// never sends.
@@ -22,6 +22,22 @@ pub(crate) async fn towards(host: &str, port: u16) -> anyhow::Result<IpAddr> {
     }
     let error = last.unwrap_or_else(|| std::io::Error::other("its name has no address"));
     Err(error).with_context(unknown)
+}
+
+/// Listens on `HOST:PORT`; without a host, on that port of every address.
+///
+/// # Errors
+///
+/// If it cannot be had.
+pub(crate) async fn listen(address: &str) -> std::io::Result<TcpListener> {
+    match address.strip_prefix(':') {
+        // Where there is no IPv6, the second.
+        Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
+            Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
+            bound => bound,
+        },
+        None => TcpListener::bind(address).await,
+    }
 }
 
 async fn local_address(server: SocketAddr) -> std::io::Result<IpAddr> {

@@ -14,6 +14,8 @@ use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::R
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::address;
+
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Clone)]
@@ -37,20 +39,13 @@ pub(crate) fn registry() -> Registry {
     registry
 }
 
-/// Takes the address; a port without host is that port of every address.
+/// Takes the address.
 ///
 /// # Errors
 ///
 /// If it cannot be had.
 pub(crate) async fn listen(address: &str) -> anyhow::Result<TcpListener> {
-    let bound = match address.strip_prefix(':') {
-        // Where there is no IPv6, the second.
-        Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
-            Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
-            bound => bound,
-        },
-        None => TcpListener::bind(address).await,
-    };
+    let bound = address::listen(address).await;
     bound.with_context(|| format!("--metrics-addr {address} cannot be listened on"))
 }
 

@@ -1,4 +1,4 @@
-//! The provider's files: how they were when they were read, and the wait for a change.
+//! Files that are read again when they change: how they were when they were read, and the wait for a change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,7 +68,7 @@ impl Files {
             }
         };
         let watcher = notify::recommended_watcher(notice)
-            .inspect_err(|error| tracing::warn!(%error, "changes of the provider's files are noticed late"))
+            .inspect_err(|error| tracing::warn!(%error, "changes of files are noticed late"))
             .ok();
         let mut watched = Self {
             loaded: Seen::default(),
@@ -151,7 +151,7 @@ impl Files {
         }
         let problems = problems.join("; ");
         if !problems.is_empty() && problems != self.said {
-            tracing::warn!("changes of the provider's files are noticed late: {problems}");
+            tracing::warn!("changes of files are noticed late: {problems}");
         }
         self.said = problems;
     }

@@ -3,6 +3,8 @@
 //! What this module hands out is checked: no name, taint or address in it is malformed. Whether files exist is found out
 //! by those who read them.
 
+mod kubelet;
+
 use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
@@ -15,6 +17,8 @@ use crate::{
     log,
     taint::{TaintChoice, is_dns_name},
 };
+
+pub(crate) use kubelet::{Certificate, KubeletOptions};
 
 /// What to do.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ pub(crate) struct Run {
     pub(crate) taint: Option<TaintChoice>,
     pub(crate) keep_orphans: bool,
     pub(crate) not_ready_after: Duration,
+    pub(crate) kubelet: KubeletOptions,
     /// `HOST:PORT`; an empty host is every address.
     pub(crate) metrics_addr: Option<String>,
     /// Flags of the Go program that were given and do nothing.
@@ -133,6 +138,8 @@ struct RunFlags {
     provider: ProviderFlags,
     #[command(flatten)]
     cluster: ClusterFlags,
+    #[command(flatten)]
+    kubelet: kubelet::KubeletFlags,
     #[command(flatten)]
     log: LogFlags,
     #[command(flatten)]
@@ -295,6 +302,7 @@ impl RunFlags {
             taint,
             keep_orphans: cluster.keep_orphans,
             not_ready_after: cluster.not_ready_after,
+            kubelet: self.kubelet.resolve(environment)?,
             metrics_addr: cluster.metrics_addr,
             ignored,
         })

@@ -29,6 +29,7 @@ mod files;
 mod flags;
 mod generation;
 mod inspect;
+mod kubelet;
 mod log;
 mod providers;
 mod reload;

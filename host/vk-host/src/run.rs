@@ -4,6 +4,8 @@
 //!  flags, files ──> Sources ──> Runtime (the provider) <── calls ── Node <──> API server
 //!                      ^            ^                         │
 //!                      └── reload ──┘        admin <── registered, counters
+//!                                   ^                         │
+//!                        kubelet API └── sessions, logs ── pods by name
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -28,6 +30,7 @@ use crate::{
     files::{Files, Seen},
     flags::{CacheDir, Run},
     generation::Sources,
+    kubelet::{self, Listening},
     log, reload, usage,
 };
 
@@ -67,6 +70,7 @@ pub(crate) fn run(run: Run, environment: Environment) -> anyhow::Result<()> {
 /// Everything that runs.
 struct Host {
     node: Node,
+    kubelet: kubelet::Serving,
     runtime: Arc<Runtime>,
     sources: Arc<Sources>,
     files: Files,
@@ -78,28 +82,35 @@ async fn start(run: Run, environment: Environment, stop: &CancellationToken) -> 
     let cluster = Cluster::find(run.kubeconfig.as_deref(), &environment).await?;
     let mut registry = admin::registry();
     let clients = cluster.clients(&clients::Metrics::new(&mut registry))?;
+    let kubelet = Listening::start(run.kubelet, &mut registry).await?;
     let cache = run.provider.cache.clone();
-    let mut sources = Sources {
-        owner: run.provider.owner.clone().unwrap_or_default(),
-        options: run.provider,
-        environment,
-        protected: cluster.protected,
-        denied: cluster.servers.clone(),
-    };
-    // What is wrong with files is said before anything is asked of the cluster.
-    let mut seen = Seen::default();
-    let mut generation = sources.load(&mut seen)?;
+    let mut protected = cluster.protected;
+    protected.extend(kubelet.protected());
     let addresses = match (run.addresses, cluster.servers.first()) {
         (given, Some((host, port))) if given.is_empty() => vec![address::towards(host, *port).await?],
         (given, _) => given,
     };
+    let mut denied = cluster.servers;
+    denied.extend(kubelet.denied(&addresses));
+    let mut sources = Sources {
+        owner: run.provider.owner.clone().unwrap_or_default(),
+        options: run.provider,
+        environment,
+        protected,
+        denied,
+    };
+    // What is wrong with files is said before anything is asked of the cluster.
+    let mut seen = Seen::default();
+    let mut generation = sources.load(&mut seen)?;
 
     let engine = engine(&cache, &mut registry)?;
     let metrics = vk_node::Metrics::new(&mut registry);
+    let registry = Arc::new(registry);
     let (ready, registered) = watch::channel(false);
     if let Some(address) = &run.metrics_addr {
         let listener = admin::listen(address).await?;
-        tokio::spawn(admin::serve(listener, Arc::new(registry), Readiness { registered, stop: stop.clone() }));
+        let readiness = Readiness { registered: registered.clone(), stop: stop.clone() };
+        tokio::spawn(admin::serve(listener, registry.clone(), readiness));
     }
 
     if sources.owner.is_empty() {
@@ -122,25 +133,39 @@ async fn start(run: Run, environment: Environment, stop: &CancellationToken) -> 
         node_name: sources.options.node_name.clone(),
         namespace: run.namespace,
         operating_system: sources.options.operating_system,
-        addresses,
+        addresses: addresses.clone(),
+        port: Some(kubelet.port()),
+        declared_features: kubelet::FEATURES.map(str::to_owned).to_vec(),
         taints: run.taint.map_or(Taints::Disabled, |taint| Taints::Given(taint.taint(&provider.name))),
         keep_orphans: run.keep_orphans,
         not_ready_after: run.not_ready_after,
         version: env!("CARGO_PKG_VERSION").into(),
     };
+    let client = clients.main.clone();
     let node = Node::new(config, clients, runtime.clone(), reported, metrics);
-    Ok(Host { node, runtime, sources: Arc::new(sources), files: Files::watch(seen), ready })
+    let wiring = kubelet::Wiring {
+        node_name: sources.options.node_name.clone(),
+        addresses,
+        client,
+        runtime: runtime.clone(),
+        directory: node.directory(),
+        registry,
+        ready: registered,
+    };
+    let kubelet = kubelet.server(wiring)?;
+    Ok(Host { node, kubelet, runtime, sources: Arc::new(sources), files: Files::watch(seen), ready })
 }
 
 impl Host {
     async fn run(self, hangup: Signal, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { node, runtime, sources, files, ready } = self;
+        let Self { node, kubelet, runtime, sources, files, ready } = self;
         let registered = node.registered();
         tokio::spawn(async move {
             registered.await;
             // Without an admin server nobody listens.
             ready.send_replace(true);
         });
+        let kubelet = tokio::spawn(kubelet.run(stop.clone()));
         let reload = reload::run(sources, files, hangup, runtime.clone(), node.handle(), stop.clone());
         let reload = tokio::spawn(reload);
         let outcome = node.run(stop.clone()).await;
@@ -148,6 +173,9 @@ impl Host {
         stop.cancel();
         if let Err(error) = reload.await {
             tracing::error!(%error, "replacing the provider ended abnormally");
+        }
+        if let Err(error) = kubelet.await {
+            tracing::error!(%error, "the kubelet API ended abnormally");
         }
         runtime.close(CLOSE_WITHIN).await;
         if outcome.is_ok() {

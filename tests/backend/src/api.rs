@@ -27,6 +27,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/owners/{owner}", get(check))
         .route("/owners/{owner}/pods", get(list))
         .route("/owners/{owner}/pods/{uid}", get(show).put(create).patch(update).delete(delete))
+        .route("/owners/{owner}/pods/{uid}/details", get(details))
         .route("/owners/{owner}/changes", get(changes))
         .layer(DefaultBodyLimit::disable())
 }
@@ -92,6 +93,13 @@ async fn update(
 async fn show(State(shared): State<Shared>, Path((owner, uid)): Path<(String, String)>) -> Response {
     answer(&shared, Operation::Get, Some(&uid), |store, sight, now| {
         store.get(&owner, &uid, sight, now).map(|view| (StatusCode::OK, view))
+    })
+    .await
+}
+
+async fn details(State(shared): State<Shared>, Path((owner, uid)): Path<(String, String)>) -> Response {
+    answer(&shared, Operation::Details, Some(&uid), |store, _, now| {
+        store.details(&owner, &uid, now).map(|details| (StatusCode::OK, details))
     })
     .await
 }

@@ -19,6 +19,8 @@ pub enum Operation {
     Delete,
     /// `GET` of a pod.
     Get,
+    /// `GET` of a pod in all detail, for its log, its sessions and its usage.
+    Details,
     /// A part of a listing.
     List,
     /// What changed since a cursor.

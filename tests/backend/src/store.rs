@@ -13,7 +13,7 @@ use std::{
 
 use mock_model::{
     Facts, Finish, Order, Plan, PodState,
-    wire::{Changes, Deleted, Id, Listing, Login, Submission, View, Volume},
+    wire::{Changes, Deleted, Details, Id, Listing, Login, Submission, View, Volume},
 };
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -203,7 +203,7 @@ impl Store {
         given: Submission,
         now: u64,
     ) -> Result<(bool, View), Refusal> {
-        let plan = plan(uid, &given)?;
+        let plan = order(uid, &given)?.plan;
         self.advance(now);
         let key = (owner.to_owned(), uid.to_owned());
         let made = !self.pods.contains_key(&key);
@@ -227,7 +227,7 @@ impl Store {
         changed: Vec<String>,
         now: u64,
     ) -> Result<View, Refusal> {
-        let plan = plan(uid, &given)?;
+        let plan = order(uid, &given)?.plan;
         self.advance(now);
         let key = (owner.to_owned(), uid.to_owned());
         let pod = self.pods.get_mut(&key).ok_or(Refusal::Absent)?;
@@ -263,6 +263,12 @@ impl Store {
         }
         let mut seen = self.seen(owner, "", sight, now);
         seen.find(|(each, _)| each == uid).map(|(_, view)| view).ok_or(Refusal::Absent)
+    }
+
+    pub(crate) fn details(&mut self, owner: &str, uid: &str, now: u64) -> Result<Details, Refusal> {
+        self.advance(now);
+        let pod = self.pods.get(&(owner.to_owned(), uid.to_owned())).ok_or(Refusal::Absent)?;
+        Ok(Details { state: pod.plan.state(&pod.facts, now), workload: order(uid, &pod.submission)?.workload })
     }
 
     pub(crate) fn list(&mut self, owner: &str, after: &str, limit: usize, sight: Sight, now: u64) -> Listing {
@@ -456,10 +462,9 @@ impl Store {
     }
 }
 
-fn plan(uid: &str, given: &Submission) -> Result<Plan, Refusal> {
+fn order(uid: &str, given: &Submission) -> Result<Order, Refusal> {
     if given.id.uid != uid {
         return Err(Refusal::Mismatch(format!("the body is of pod {}, not {uid}", given.id.uid)));
     }
-    let order = Order::parse(given.manifest.get()).map_err(|problem| Refusal::Malformed(problem.to_string()))?;
-    Ok(order.plan)
+    Order::parse(given.manifest.get()).map_err(|problem| Refusal::Malformed(problem.to_string()))
 }

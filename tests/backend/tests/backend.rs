@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mock_model::{
     Phase,
-    wire::{Changes, Deleted, File, Id, Listing, Login, Submission, View, Volume},
+    wire::{Changes, Deleted, Details, File, Id, Listing, Login, Submission, View, Volume},
 };
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json, value::to_raw_value};
@@ -114,6 +114,20 @@ async fn what_the_provider_was_given_can_be_looked_at() {
     assert_eq!(pod.manifest["metadata"]["annotations"]["k"], "v");
     assert_eq!(pod.changed, [["metadata", "volumes"]]);
     assert_eq!(backend.count("u").updates, 1);
+}
+
+#[tokio::test]
+async fn a_pod_in_all_detail_says_what_its_containers_are_to_do() {
+    let backend = Backend::start().await.unwrap();
+    let node = Node::new(&backend, "a");
+    node.create("u", json!({"mock.vk-host.dev/cpu": "250m"})).await.unwrap();
+    let details = || node.request(Method::GET, "/pods/u/details").send();
+    let Details { state, workload } = details().await.unwrap().json().await.unwrap();
+    assert_eq!(state.phase, Phase::Running);
+    assert_eq!(workload.env["c"], [("COLOUR".to_owned(), "teal".to_owned())]);
+    assert_eq!(workload.cpu.amount(0), 250_000_000);
+    node.delete("u", 0).await;
+    assert_eq!(details().await.unwrap().status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

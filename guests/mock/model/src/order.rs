@@ -4,7 +4,10 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::Deserialize;
 
-use crate::life::{Container, Kind, Plan, RestartPolicy};
+use crate::{
+    life::{Container, Kind, Plan, RestartPolicy},
+    workload::Workload,
+};
 
 /// What the mock's annotations begin with.
 pub const PREFIX: &str = "mock.vk-host.dev/";
@@ -17,6 +20,8 @@ const DEFAULT_MILLISECONDS: u64 = 1000;
 pub struct Order {
     /// How it is to live.
     pub plan: Plan,
+    /// What its containers are seen to do.
+    pub workload: Workload,
     /// How the provider is to behave towards it.
     pub conduct: Conduct,
 }
@@ -176,11 +181,27 @@ struct ContainerSpec<'a> {
     image: Cow<'a, str>,
     #[serde(default)]
     restart_policy: Option<RestartPolicy>,
+    #[serde(borrow, default)]
+    env: Vec<Variable<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Variable<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    /// Without one it is the pod's address, which only the provider knows.
+    #[serde(borrow)]
+    value: Option<Cow<'a, str>>,
 }
 
 impl ContainerSpec<'_> {
     fn as_kind(&self, kind: Kind) -> Container {
         Container { name: self.name.clone().into_owned(), image: self.image.clone().into_owned(), kind }
+    }
+
+    fn variables(&self, ip: &str) -> Vec<(String, String)> {
+        let value = |variable: &Variable<'_>| variable.value.as_deref().unwrap_or(ip).to_owned();
+        self.env.iter().map(|variable| (variable.name.clone().into_owned(), value(variable))).collect()
     }
 }
 
@@ -213,12 +234,22 @@ impl Order {
             fail: None,
             stop_after: 0,
         };
-        let conduct = read(&pod.metadata.annotations, &mut plan)?;
-        Ok(Self { plan, conduct })
+        let mut workload = Workload::default();
+        let conduct = read(&pod.metadata.annotations, &mut plan, &mut workload)?;
+        let containers = pod.spec.init_containers.iter().chain(&pod.spec.containers);
+        workload.env = containers
+            .filter(|container| !container.env.is_empty())
+            .map(|container| (container.name.clone().into_owned(), container.variables(&plan.ip)))
+            .collect();
+        Ok(Self { plan, workload, conduct })
     }
 }
 
-fn read(annotations: &BTreeMap<Cow<'_, str>, Cow<'_, str>>, plan: &mut Plan) -> Result<Conduct, Problem> {
+fn read(
+    annotations: &BTreeMap<Cow<'_, str>, Cow<'_, str>>,
+    plan: &mut Plan,
+    workload: &mut Workload,
+) -> Result<Conduct, Problem> {
     let mut conduct = Conduct::default();
     let mut message = None;
     let mut retry_after = None;
@@ -243,6 +274,7 @@ fn read(annotations: &BTreeMap<Cow<'_, str>, Cow<'_, str>>, plan: &mut Plan) -> 
             "reject-times" => times = Some(number(name, value)?),
             "report-event" => conduct.reports.push(report(name, value, false)?),
             "report-warning" => conduct.reports.push(report(name, value, true)?),
+            _ if workload.annotate(name, value)? => {}
             _ => {
                 let misdeed = Misdeed::from_name(name)
                     .ok_or_else(|| Problem(format!("unknown annotation {PREFIX}{name}: see the mock's mock.toml")))?;
@@ -283,11 +315,11 @@ fn finish(plan: &mut Plan, exit_code: Option<i32>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn wrong(name: &str, value: &str, expected: &str) -> Problem {
+pub(crate) fn wrong(name: &str, value: &str, expected: &str) -> Problem {
     Problem(format!("annotation {PREFIX}{name} is {value:?}, not {expected}"))
 }
 
-fn duration(name: &str, value: &str) -> Result<u64, Problem> {
+pub(crate) fn duration(name: &str, value: &str) -> Result<u64, Problem> {
     humantime::parse_duration(value)
         .ok()
         .and_then(|duration| u64::try_from(duration.as_millis()).ok())
@@ -296,7 +328,7 @@ fn duration(name: &str, value: &str) -> Result<u64, Problem> {
         .ok_or_else(|| wrong(name, value, "a duration such as 500ms or 2s"))
 }
 
-fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, Problem> {
+pub(crate) fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, Problem> {
     value.parse().map_err(|_| wrong(name, value, "a number"))
 }
 
@@ -348,6 +380,20 @@ mod tests {
                 "run-for",
                 "soon",
                 "annotation mock.vk-host.dev/run-for is \"soon\", not a duration such as 500ms or 2s",
+            ),
+            (
+                "Always",
+                "log-bytes",
+                "0",
+                "annotation mock.vk-host.dev/log-bytes is \"0\", not a number from 1 to 65536",
+            ),
+            ("Always", "log-text", "a\nb", "annotation mock.vk-host.dev/log-text is \"a\\nb\", not one line"),
+            ("Always", "port-forward", ":80", "annotation mock.vk-host.dev/port-forward is \":80\", not HOST:PORT"),
+            (
+                "Always",
+                "exec-via",
+                "ftp://h",
+                "annotation mock.vk-host.dev/exec-via is \"ftp://h\", not a URL with ws, wss, http, https or tcp",
             ),
             ("Always", "exit-code", "x", "annotation mock.vk-host.dev/exit-code is \"x\", not a number"),
             (

@@ -4,18 +4,16 @@
 //!   PUT    /owners/{owner}/pods/{uid}              Submission -> View     201 made, 200 was there
 //!   PATCH  /owners/{owner}/pods/{uid}?changed=…    Submission -> View
 //!   GET    /owners/{owner}/pods/{uid}                         -> View
+//!   GET    /owners/{owner}/pods/{uid}/details                 -> Details
 //!   DELETE /owners/{owner}/pods/{uid}?grace=…                 -> Deleted
 //!   GET    /owners/{owner}/pods?limit=…&after=…               -> Listing
 //!   GET    /owners/{owner}/changes?since=…                    -> Changes  410 if too much was forgotten since
 //! ```
 
-use std::borrow::Cow;
-
-use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::PodState;
+use crate::{PodState, Workload};
 
 /// Names a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +54,7 @@ pub struct File {
     pub path: String,
     pub mode: u32,
     /// In base64 on the wire.
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    #[serde(with = "crate::base64")]
     pub data: Vec<u8>,
 }
 
@@ -81,6 +79,15 @@ pub struct View {
     /// A core/v1 PodStatus that a test has set: handed on untouched, in place of `state`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Box<RawValue>>,
+}
+
+/// A pod in all detail.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Details {
+    /// How it is.
+    pub state: PodState,
+    /// What its containers are seen to do.
+    pub workload: Workload,
 }
 
 /// The answer to a deletion.
@@ -111,13 +118,4 @@ pub struct Changes {
     pub removed: Vec<Id>,
     /// Where to go on.
     pub cursor: String,
-}
-
-fn to_base64<S: Serializer>(data: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&BASE64_STANDARD.encode(data))
-}
-
-fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = Cow::<'_, str>::deserialize(deserializer)?;
-    BASE64_STANDARD.decode(text.as_bytes()).map_err(D::Error::custom)
 }

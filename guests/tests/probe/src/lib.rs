@@ -1,10 +1,11 @@
 //! A provider that does whatever it is told.
 //!
 //! Every call carries a command, a verb with arguments: `create` and `update` in the pod's annotation `probe`, `get` and
-//! `delete` in the pod's handle, `poll` in the cursor, `configure` and `describe` in the settings of their names. The
+//! `delete` in the pod's handle, `poll` in the cursor, `logs.read` in the container, `configure` and `describe` in the settings of their names. The
 //! result of a command is the answer's status, as `{"result": ...}`.
 
 mod commands;
+mod logs;
 mod wasi_http;
 
 use std::sync::OnceLock;
@@ -17,7 +18,18 @@ use exports::vk::provider::{
 };
 use vk::provider::types::{Error, ErrorKind, PodId};
 
-wit_bindgen::generate!({ path: "../../../wit", world: "vk:provider/provider" });
+wit_bindgen::generate!({
+    path: "../../../wit",
+    inline: "
+        package test:probe;
+        world probe {
+            include vk:provider/provider@0.1.0;
+            export vk:provider/logs@0.1.0;
+        }
+    ",
+    world: "test:probe/probe",
+    generate_all,
+});
 
 struct Probe;
 

@@ -22,13 +22,13 @@ use vk_egress::{Egress, Failure, Limits, Metrics, Policy, PolicyError, Timeouts,
 
 use crate::server::{OK, Server, egress, get};
 
-struct Authority {
+pub(crate) struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -43,7 +43,7 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    fn acceptor(&self, name: &str, clients: Option<&Self>, protocol: &[u8]) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, name: &str, clients: Option<&Self>, protocol: &[u8]) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =
             ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
@@ -64,7 +64,7 @@ impl Authority {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    fn settings(&self) -> TlsSettings {
+    pub(crate) fn settings(&self) -> TlsSettings {
         TlsSettings { ca: Some(self.pem.clone().into_bytes()), ..TlsSettings::default() }
     }
 }

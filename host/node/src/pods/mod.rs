@@ -17,6 +17,7 @@
 
 mod api;
 mod backoff;
+mod directory;
 mod gate;
 mod inbox;
 mod object;
@@ -50,6 +51,7 @@ use crate::{admission::Requests, metrics::Watched, status::ProviderRecord};
 
 pub(crate) use api::PodApi;
 pub(crate) use backoff::Backoff;
+pub use directory::{Directory, DirectoryPod};
 use gate::Gate;
 use inbox::{Absence, Holding, Inbox};
 pub(crate) use poll::Nudge;
@@ -112,6 +114,7 @@ async fn panic_of(task: JoinHandle<()>) -> JoinError {
 
 /// A pod that a task minds.
 struct Minded {
+    id: PodId,
     inbox: watch::Sender<Inbox>,
     holding: Arc<Holding>,
 }
@@ -331,7 +334,9 @@ impl Controller {
 
     fn spawn(&mut self, id: PodId, inbox: Inbox, delay: Duration) {
         let uid = id.uid.clone();
+        let known = id.clone();
         let (sender, receiver) = watch::channel(inbox);
+        self.shared.directory.add(&id, receiver.clone());
         let stop = self.stop.clone();
         let holding = Arc::new(Holding::default());
         // Boxed, so that its way from here to where it runs does not leave room for copies behind.
@@ -343,7 +348,7 @@ impl Controller {
             }
         });
         self.running.insert(handle.id(), uid.clone());
-        self.pods.insert(uid, Minded { inbox: sender, holding });
+        self.pods.insert(uid, Minded { id: known, inbox: sender, holding });
     }
 
     fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
@@ -353,6 +358,7 @@ impl Controller {
         };
         let Some(uid) = self.running.remove(&id) else { return };
         let Some(pod) = self.pods.remove(&uid) else { return };
+        self.shared.directory.remove(&pod.id);
         let Err(error) = ended else {
             self.shared.admission.release(&uid);
             return;

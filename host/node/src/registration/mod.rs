@@ -82,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) addresses: Vec<IpAddr>,
     /// Where the kubelet API listens.
     pub(crate) port: Option<u16>,
+    /// What it can do beyond what every API server expects.
+    pub(crate) declared_features: Vec<String>,
     pub(crate) taints: Taints,
     pub(crate) describe_every: Duration,
     pub(crate) not_ready_after: Duration,
@@ -106,6 +108,8 @@ pub(crate) struct Registration {
     server_minor: u32,
     /// Whether the label that NodeRestriction refuses may be set.
     with_role: bool,
+    /// Whether the API server keeps what the node declares of itself: older ones drop it.
+    with_features: bool,
     /// What was complained of already.
     dropped: Vec<String>,
     /// The last good answer of the provider, and the node as the API has it, once there are any.
@@ -137,6 +141,7 @@ impl Registration {
             owned: patch::Owned::default(),
             server_minor: 0,
             with_role: true,
+            with_features: true,
             dropped: Vec::new(),
             description: None,
             current: None,

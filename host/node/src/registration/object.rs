@@ -81,6 +81,7 @@ pub(super) fn build(settings: &Settings, info: &Info, description: &Description,
         daemon_endpoints: settings
             .port
             .map(|port| NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }) }),
+        declared_features: (!settings.declared_features.is_empty()).then(|| settings.declared_features.clone()),
         node_info: Some(NodeSystemInfo {
             architecture: architecture.to_owned(),
             container_runtime_version: format!("{}://{}", info.name, info.version),

@@ -113,6 +113,10 @@ pub(super) fn status(current: &Node, wanted: &Node, owned: &Owned, heartbeat: bo
     if port(known).unwrap_or(0) != port(wanted).unwrap_or(0) {
         status.insert("daemonEndpoints".to_owned(), json!({ "kubeletEndpoint": { "Port": port(wanted) } }));
     }
+    let features = |status: &NodeStatus| status.declared_features.clone().unwrap_or_default();
+    if features(known) != features(wanted) {
+        status.insert("declaredFeatures".to_owned(), json!(features(wanted)));
+    }
     let conditions = conditions(known, wanted, owned, heartbeat || !status.is_empty());
     if !conditions.is_empty() {
         status.insert("conditions".to_owned(), conditions.into());

@@ -33,6 +33,9 @@ impl Registration {
         let conditions = self.health.conditions(description, self.settings.not_ready_after, Instant::now());
         if let Some(status) = &mut node.status {
             status.conditions = Some(health::date(&conditions, known, now()));
+            if !self.with_features {
+                status.declared_features = None;
+            }
         }
         node
     }
@@ -46,6 +49,10 @@ impl Registration {
             let (params, patch) = (PatchParams::default(), Patch::Strategic(&patch));
             let node = request(self.api.patch_status(&self.settings.node_name, &params, &patch)).await?;
             self.tell(current, &wanted);
+            if declares(&wanted) && !declares(&node) {
+                info!("the API server does not keep what nodes declare of themselves: going on without");
+                self.with_features = false;
+            }
             self.accept(node);
         }
         // What was only kept may be others'.
@@ -97,6 +104,10 @@ impl Registration {
             }
         }
     }
+}
+
+fn declares(node: &Node) -> bool {
+    node.status.as_ref().is_some_and(|status| status.declared_features.is_some())
 }
 
 /// The time in whole seconds, as the API keeps it.

@@ -9,10 +9,14 @@
 )]
 
 mod contract;
+mod driver;
 mod faults;
 mod guests;
 mod imports;
+mod logs;
 mod pool;
 mod probe;
 mod replacement;
+mod sessions;
+mod stats;
 mod world;

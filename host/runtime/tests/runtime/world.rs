@@ -33,10 +33,13 @@ fn a_provider_satisfies_the_world() {
     let probe = inspected("probe");
     assert!(probe.satisfied(), "{:?}", probe.problems);
     assert_eq!(probe.track.as_deref(), Some("0.1"));
-    assert!(probe.missing.is_empty() && probe.optional.is_empty());
+    assert!(probe.missing.is_empty());
+    assert_eq!(probe.optional, ["logs"]);
     assert!(probe.imports.iter().all(|import| import.offered));
     assert!(probe.imports.iter().any(|import| import.name.starts_with("wasi:http/outgoing-handler@0.2")));
+    assert_eq!(inspected("sessions").optional, ["sessions", "stats"]);
     let report = probe.to_string();
+    assert!(report.contains("optional interfaces: logs\n"), "{report}");
     assert!(report.contains("contract: vk:provider 0.1") && report.contains("  vk:provider/node@0.1.0"), "{report}");
     assert!(report.ends_with("it satisfies the world vk:provider/provider@0.1.0"), "{report}");
 }
@@ -58,9 +61,15 @@ fn another_version_and_an_unknown_import_are_named() {
 fn right_names_with_other_types_do_not_pass() {
     let misfit = inspected("misfit");
     assert!(misfit.missing.is_empty());
-    assert_eq!(misfit.problems.len(), 1);
-    let problem = "the function configure of vk:provider/node@0.1.0 differs from the contract (";
-    assert!(misfit.problems[0].starts_with(problem), "{misfit}");
+    assert_eq!(misfit.problems.len(), 5, "{misfit}");
+    for (function, interface) in
+        [("configure", "node"), ("create", "pods"), ("read", "logs"), ("open", "sessions"), ("read", "stats")]
+    {
+        let problem = format!("the function {function} of vk:provider/{interface}@0.1.0 differs from the contract (");
+        assert!(misfit.problems.iter().any(|found| found.starts_with(&problem)), "{problem} in {misfit}");
+    }
+    let absent = misfit.problems.iter().find(|problem| problem.contains("stats")).unwrap();
+    assert!(absent.contains("(it is missing): build it with the provider.wit"), "{absent}");
 }
 
 #[tokio::test]

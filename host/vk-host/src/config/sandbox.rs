@@ -42,6 +42,7 @@ pub(crate) struct Layer {
     cache_entries: Option<NonZeroU32>,
     log_lines: Option<NonZeroU32>,
     requests: Option<NonZeroU32>,
+    sessions: Option<NonZeroU32>,
     response_bytes: Option<Size>,
 
     timeouts: Timeouts,
@@ -50,7 +51,7 @@ pub(crate) struct Layer {
 
 /// The table `[sandbox.timeouts]`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Timeouts {
     queue: Option<Span>,
     configure: Option<Span>,
@@ -60,6 +61,10 @@ struct Timeouts {
     delete: Option<Span>,
     get: Option<Span>,
     poll: Option<Span>,
+    read_logs: Option<Span>,
+    open_session: Option<Span>,
+    step_session: Option<Span>,
+    read_stats: Option<Span>,
     connect: Option<Span>,
     request: Option<Span>,
 }
@@ -147,12 +152,17 @@ impl Builder {
             (&mut timeouts.delete, given.delete),
             (&mut timeouts.get, given.get),
             (&mut timeouts.poll, given.poll),
+            (&mut timeouts.read_logs, given.read_logs),
+            (&mut timeouts.open_session, given.open_session),
+            (&mut timeouts.step_session, given.step_session),
+            (&mut timeouts.read_stats, given.read_stats),
         ] {
             set(timeout, given.map(|Span(duration)| duration));
         }
 
         let egress = &mut self.sandbox.egress.limits;
         set(&mut egress.requests_in_flight, layer.requests.map(count));
+        set(&mut egress.sessions, layer.sessions.map(count));
         set(&mut egress.response_bytes, layer.response_bytes.map(|Size(bytes)| bytes));
         set(&mut egress.connect_timeout, given.connect.map(|Span(duration)| duration));
         set(&mut egress.request_timeout, given.request.map(|Span(duration)| duration));
@@ -251,6 +261,7 @@ mod tests {
             log-lines = 12
             requests = 13
             response-bytes = 14
+            sessions = 29
             [timeouts]
             queue = "15s"
             configure = "16s"
@@ -262,6 +273,10 @@ mod tests {
             poll = "22s"
             connect = "23s"
             request = "24s"
+            read-logs = "25s"
+            open-session = "26s"
+            step-session = "27s"
+            read-stats = "28s"
         "#;
         let (sandbox, _) = build(&[text], Path::new("/")).unwrap();
         let seconds = Duration::from_secs;
@@ -287,11 +302,15 @@ mod tests {
                 delete: seconds(20),
                 get: seconds(21),
                 poll: seconds(22),
+                read_logs: seconds(25),
+                open_session: seconds(26),
+                step_session: seconds(27),
+                read_stats: seconds(28),
             },
         };
         assert_eq!(sandbox.limits, limits);
         let egress = sandbox.egress.limits;
-        assert_eq!((egress.requests_in_flight, egress.response_bytes), (13, 14));
+        assert_eq!((egress.requests_in_flight, egress.response_bytes, egress.sessions), (13, 14, 29));
         assert_eq!((egress.connect_timeout, egress.request_timeout), (seconds(23), seconds(24)));
     }
 

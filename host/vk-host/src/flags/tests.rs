@@ -155,3 +155,54 @@ fn a_bad_variable_is_a_usage_error_that_names_it() {
         assert!(line.contains(name) && line.contains("not fit!"), "{line}");
     }
 }
+
+#[test]
+fn the_kubelet_api_listens_where_kubelets_do_unless_told_otherwise() {
+    let kubelet = run(&[]).kubelet;
+    assert_eq!(
+        kubelet,
+        KubeletOptions {
+            listen: ":10250".into(),
+            certificate: Certificate::Csr { keep: None },
+            client_ca: None,
+            anonymous: false
+        }
+    );
+    assert_eq!(run_in(&[("KUBELET_PORT", "10260")], &[]).kubelet.listen, ":10260");
+    let listen = run_in(&[("KUBELET_PORT", "10260")], &["--listen", "127.0.0.1:0"]).kubelet.listen;
+    assert_eq!(listen, "127.0.0.1:0");
+    assert!(run(&["--anonymous-auth"]).kubelet.anonymous && !run(&["--anonymous-auth=false"]).kubelet.anonymous);
+}
+
+#[test]
+fn the_serving_certificate_is_of_files_of_the_cluster_or_its_own() {
+    let files = |certificate: &str, key: &str| Certificate::Files { certificate: certificate.into(), key: key.into() };
+    let flags = ["--tls-cert-file", "c.pem", "--tls-private-key-file", "k.pem", "--client-ca-file", "ca.pem"];
+    let environment =
+        [("APISERVER_CERT_LOCATION", "/c"), ("APISERVER_KEY_LOCATION", "/k"), ("APISERVER_CA_CERT_LOCATION", "/ca")];
+    let given = run_in(&environment, &flags).kubelet;
+    assert_eq!((given.certificate, given.client_ca), (files("c.pem", "k.pem"), Some("ca.pem".into())));
+    let classic = run_in(&environment, &[]).kubelet;
+    assert_eq!((classic.certificate, classic.client_ca), (files("/c", "/k"), Some("/ca".into())));
+    let kept = run(&["--cert-dir", "/keys"]).kubelet.certificate;
+    assert_eq!(kept, Certificate::Csr { keep: Some("/keys/kubelet-server-current.pem".into()) });
+    let own = run_in(&environment, &["--serving-certificate", "self-signed"]).kubelet;
+    assert_eq!(own.certificate, Certificate::SelfSigned);
+
+    for (environment, arguments, says) in [
+        (&[][..], &["--tls-cert-file", "c"][..], "--tls-private-key-file"),
+        (&[], &["--tls-private-key-file", "k"], "--tls-cert-file"),
+        (&[("APISERVER_CERT_LOCATION", "/c")], &[], "APISERVER_KEY_LOCATION"),
+        (&[("KUBELET_PORT", "70000")], &[], "KUBELET_PORT: `70000` is not a port"),
+        (&[], &["--listen", "nowhere"], "HOST:PORT"),
+        (
+            &[],
+            &["--serving-certificate", "csr", "--tls-cert-file", "c", "--tls-private-key-file", "k"],
+            "cannot be used",
+        ),
+    ] {
+        let arguments: Vec<&str> = ["--provider-wasm", "p.wasm"].iter().chain(arguments).copied().collect();
+        let refusal = parse_in(environment, &arguments).unwrap_err();
+        assert!(refusal.contains(says), "{refusal}");
+    }
+}

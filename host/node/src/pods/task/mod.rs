@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use vk_provider::{Observation, PodId, Provider};
 
 use super::{
-    Gate, Holding, Inbox, Nudge, PodApi,
+    Directory, Gate, Holding, Inbox, Nudge, PodApi,
     backoff::Backoff,
     object::{self, UserFields},
 };
@@ -64,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) api: PodApi,
     pub(crate) references: References,
     pub(crate) admission: Admission,
+    pub(crate) directory: Directory,
     pub(crate) events: Events,
     pub(crate) node: NodeHandle,
     pub(crate) facts: watch::Receiver<Option<Arc<NodeFacts>>>,

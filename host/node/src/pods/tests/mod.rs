@@ -60,6 +60,7 @@ impl World {
             api: PodApi::new(api.client(), "vk", namespace.clone(), metrics.clone()),
             references: References::new(api.client(), namespace, facts.subscribe(), metrics.clone(), stop.clone()),
             admission: Admission::new(),
+            directory: Directory::default(),
             events,
             node: node.clone(),
             facts: facts.subscribe(),

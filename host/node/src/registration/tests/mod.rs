@@ -65,6 +65,7 @@ fn settings() -> Settings {
         operating_system: None,
         addresses: vec!["192.0.2.7".parse().unwrap()],
         port: None,
+        declared_features: Vec::new(),
         taints: Taints::Default,
         describe_every: Duration::from_secs(10),
         not_ready_after: Duration::from_secs(300),
@@ -178,6 +179,33 @@ async fn a_node_is_made_as_its_operator_and_its_provider_say() {
     let facts = running.facts.borrow().clone().unwrap();
     assert_eq!((facts.uid.as_str(), facts.ready), ("uid-1", true));
     assert_eq!(facts.allocatable["cpu"].0, "19");
+}
+
+fn with_kubelet_api() -> Settings {
+    Settings { port: Some(10250), declared_features: vec!["ExtendWebSocketsToKubelet".into()], ..settings() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_says_where_the_kubelet_api_is_and_what_it_can_do() {
+    let api = FakeApi::default();
+    api.put("nodes/vk", json!({ "status": { "nodeInfo": { "kubeletVersion": "v1.30.0-vk-0.0.9" } } }));
+    let running = Running::registered(&api, with_kubelet_api()).await;
+    until(|| !running.node()["status"]["declaredFeatures"].is_null()).await;
+    let node = running.node();
+    assert_eq!(node["status"]["daemonEndpoints"], json!({ "kubeletEndpoint": { "Port": 10250 } }));
+    assert_eq!(node["status"]["declaredFeatures"], json!(["ExtendWebSocketsToKubelet"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_api_server_drops_of_the_features_is_not_sent_again_and_again() {
+    let api = FakeApi::default();
+    // An older server: it knows no such field.
+    api.forget_status_field("declaredFeatures");
+    let running = Running::registered(&api, with_kubelet_api()).await;
+    sleep(Duration::from_secs(200)).await;
+    let patches = api.calls(&Method::PATCH);
+    let sent = patches.iter().filter(|call| call.body["status"].get("declaredFeatures").is_some());
+    assert_eq!(sent.count(), 1, "{:?}", running.node());
 }
 
 #[tokio::test(start_paused = true)]

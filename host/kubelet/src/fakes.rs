@@ -1,0 +1,9 @@
+//! What tests share: certificate authorities, an API server's decisions, pods and a provider.
+
+mod api;
+mod authority;
+mod node;
+
+pub(crate) use api::{FakeApi, fake_api};
+pub(crate) use authority::{Authority, Identity, Purpose};
+pub(crate) use node::{FakePods, FakeProvider, FakeReviews, metrics, pod, user};

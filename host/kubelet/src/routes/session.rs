@@ -1,0 +1,122 @@
+//! /exec, /attach and /portForward: what is asked for, of which pod. The streams are made elsewhere.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use http::Response;
+use vk_provider::{Attach, Exec, SessionRequest, TerminalSize};
+
+use super::{Call, Routes, has_container, query};
+use crate::{
+    NodePod,
+    body::Body,
+    metrics::StreamKind,
+    path::PodPath,
+    port_forward,
+    refusal::Refusal,
+    remote_command::{self, Wanted},
+    session,
+};
+
+/// What programs take a terminal for whose size is not known yet.
+const USUAL_TERMINAL: TerminalSize = TerminalSize { columns: 80, rows: 24 };
+
+/// The most ports that one WebSocket of the old kind forwards.
+const PORTS: usize = 64;
+
+impl Routes {
+    pub(super) fn exec(&self, path: PodPath<'_>, container: &str, call: Call) -> Result<Response<Body>, Refusal> {
+        let pod = self.with_container(path, container)?;
+        let command: Vec<String> =
+            query(&call.request).filter(|(name, _)| name == "command").map(|(_, value)| value).collect();
+        if command.is_empty() {
+            return Err(Refusal::bad_request("you must specify a command"));
+        }
+        let wanted = wanted(&call);
+        let exec = Exec {
+            container: container.into(),
+            command,
+            stdin: wanted.stdin,
+            tty: wanted.tty.then_some(USUAL_TERMINAL),
+        };
+        self.remote_command(StreamKind::Exec, pod, SessionRequest::Exec(exec), wanted, call)
+    }
+
+    pub(super) fn attach(&self, path: PodPath<'_>, container: &str, call: Call) -> Result<Response<Body>, Refusal> {
+        let pod = self.with_container(path, container)?;
+        let wanted = wanted(&call);
+        let tty = wanted.tty.then_some(USUAL_TERMINAL);
+        let attach = Attach { container: container.into(), stdin: wanted.stdin, tty };
+        self.remote_command(StreamKind::Attach, pod, SessionRequest::Attach(attach), wanted, call)
+    }
+
+    fn remote_command(
+        &self,
+        kind: StreamKind,
+        pod: NodePod,
+        request: SessionRequest,
+        wanted: Wanted,
+        call: Call,
+    ) -> Result<Response<Body>, Refusal> {
+        let held = self.hold(kind, &call)?;
+        let (sessions, end) = (self.parts.sessions.clone(), self.parts.end.clone());
+        let session = move |client| async move {
+            let _held = held;
+            session::run(sessions, pod.id, request, client, end).await;
+        };
+        Ok(remote_command::serve(call.request, wanted, &self.parts.streams, session))
+    }
+
+    pub(super) fn port_forward(&self, path: PodPath<'_>, call: Call) -> Result<Response<Body>, Refusal> {
+        let pod = self.find(path).ok_or_else(pod_not_found)?;
+        let ports = ports(query(&call.request))?;
+        let held = Arc::new(self.hold(StreamKind::PortForward, &call)?);
+        let (sessions, end, id) = (self.parts.sessions.clone(), self.parts.end.clone(), pod.id.clone());
+        let session = move |port, client| {
+            let (sessions, id, end, held) = (sessions.clone(), id.clone(), end.clone(), held.clone());
+            async move {
+                let _held = held;
+                session::run(sessions, id, SessionRequest::PortForward(port), client, end).await;
+            }
+        };
+        Ok(port_forward::serve(call.request, ports, &pod.id, &self.parts.streams, session))
+    }
+
+    fn with_container(&self, path: PodPath<'_>, container: &str) -> Result<NodePod, Refusal> {
+        let pod = self.find(path).ok_or_else(pod_not_found)?;
+        if has_container(&pod.object, container) {
+            Ok(pod)
+        } else {
+            Err(Refusal::not_found(format!("container not found ({container:?})")))
+        }
+    }
+}
+
+fn pod_not_found() -> Refusal {
+    Refusal::not_found("pod not found")
+}
+
+/// The streams that are asked for, as the API server writes it.
+fn wanted(call: &Call) -> Wanted {
+    let given: BTreeSet<String> =
+        query(&call.request).filter(|(_, value)| value == "1" || value == "true").map(|(name, _)| name).collect();
+    let is_given = |name: &str| given.contains(name);
+    let tty = is_given("tty");
+    Wanted { stdin: is_given("input"), stdout: is_given("output"), stderr: is_given("error") && !tty, tty }
+}
+
+/// The ports in `port`, which may hold several and come several times.
+fn ports(parameters: impl Iterator<Item = (String, String)>) -> Result<Vec<u16>, Refusal> {
+    let mut ports = Vec::new();
+    for (_, value) in parameters.filter(|(name, _)| name == "port") {
+        for port in value.split(',') {
+            match port.trim().parse() {
+                Ok(port) if port > 0 => ports.push(port),
+                _ => return Err(Refusal::bad_request(format!("{port:?} is not a port: it must be from 1 to 65535"))),
+            }
+        }
+    }
+    if ports.len() > PORTS {
+        return Err(Refusal::bad_request(format!("at most {PORTS} ports can be forwarded at once")));
+    }
+    Ok(ports)
+}

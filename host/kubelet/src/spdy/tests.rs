@@ -1,0 +1,6 @@
+mod client;
+mod golden;
+mod hostile;
+mod properties;
+mod scenarios;
+mod throughput;
