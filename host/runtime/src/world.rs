@@ -3,8 +3,8 @@
 use wasmtime::{
     Engine,
     component::{
-        Component, InstanceType,
-        types::{ComponentInstance, ComponentItem},
+        Component,
+        types::{self as component_types, ComponentInstance, ComponentItem},
     },
 };
 
@@ -121,7 +121,7 @@ fn other_exports(component: &Component) -> Vec<String> {
         .filter_map(|(name, export)| {
             let interface = Name::parse(name).filter(|name| name.package == PACKAGE && name.track() == spoken())?;
             let ComponentItem::ComponentInstance(instance) = export.ty else { return None };
-            let (function, reason) = other_function(engine, &ty.instance_type(), interface.interface, &instance)?;
+            let (function, reason) = other_function(engine, &ty, interface.interface, &instance)?;
             Some(format!(
                 "the function {function} of {name} differs from the contract ({reason}): build it with the provider.wit \
                  of {PACKAGE}@{VERSION}"
@@ -133,7 +133,7 @@ fn other_exports(component: &Component) -> Vec<String> {
 /// The first function of an interface that differs from the contract, and why.
 fn other_function(
     engine: &Engine,
-    context: &InstanceType<'_>,
+    component: &component_types::Component,
     interface: &str,
     instance: &ComponentInstance,
 ) -> Option<(&'static str, String)> {
@@ -142,7 +142,7 @@ fn other_function(
         ($($function:literal ($($param:ty),*) -> $answer:ty),* $(,)?) => {{$(
             let reason = match instance.get_export(engine, $function).map(|export| export.ty) {
                 Some(ComponentItem::ComponentFunc(function)) => {
-                    let fits = function.typecheck::<($($param,)*), ($answer,)>(context);
+                    let fits = function.typecheck::<($($param,)*), ($answer,)>(&component.instance_type());
                     fits.err().map(|error| format!("{error:#}"))
                 }
                 _ => Some("it is missing".to_owned()),
