@@ -79,7 +79,7 @@ fuzz seconds="60": cargo-fuzz
             -max_total_time={{ seconds }} -rss_limit_mb=1024 -timeout=10 -print_final_stats=1
     done
 
-# Measure vk-host beside the least possible kubelet and kwok (docs/benchmark.md); `just bench --rounds 1` for a quick look.
+# Measure pods beside the least possible kubelet and kwok, or with `just bench streams` exec, logs and port-forward (docs/benchmark.md).
 bench *flags: control-plane build-guests
     cargo build --release --bin vk-host --bin vk-bench
     '{{ target }}/release/vk-bench' {{ flags }}

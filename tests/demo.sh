@@ -14,6 +14,7 @@ pid_file=target/demo/vk-host.pid
 log=target/demo/vk-host.log
 export KUBECONFIG=$PWD/target/cluster/kubeconfig
 kubectl=target/cluster/bin/kubectl
+pki=target/cluster/pki
 
 say() { printf 'demo: %s\n' "$*"; }
 
@@ -43,8 +44,12 @@ stop_vk_host() {
 start_vk_host() {
     mkdir -p target/demo
     say "starting vk-host with $provider (log: $log)"
+    # From --listen on it is for kubectl logs, exec and the like: where the API server finds the node, and how the two trust each other.
     nohup "$vk_host" --provider-wasm "$provider" --provider-config "$settings" \
-        --kubeconfig "$KUBECONFIG" --nodename "$node" >"$log" 2>&1 </dev/null &
+        --kubeconfig "$KUBECONFIG" --nodename "$node" \
+        --listen 127.0.0.1:0 --address 127.0.0.1 --client-ca-file "$pki/ca.crt" \
+        --tls-cert-file "$pki/kubelet-serving.crt" --tls-private-key-file "$pki/kubelet-serving.key" \
+        >"$log" 2>&1 </dev/null &
     echo $! >"$pid_file"
 }
 
@@ -87,6 +92,8 @@ Go on by hand:
   export PATH=$PWD/target/cluster/bin:\$PATH
   kubectl scale deployment/web --replicas=10
   kubectl get pods -o wide --watch
+  kubectl logs deployment/web --tail=5
+  kubectl exec -it deployment/web -- sh
   kubectl describe node $node
   tail -f $PWD/$log
 Stop everything: ./just demo-down

@@ -48,6 +48,9 @@ impl fmt::Display for Contestant {
     }
 }
 
+/// The mock's: plenty of room; what is left out is as it has it.
+const SETTINGS: &str = "cpu = \"4000\"\nmemory = \"8Ti\"\npods = \"20000\"\n";
+
 /// What is needed to start any of them.
 pub(crate) struct Programs {
     /// For configuration, logs and compiled components.
@@ -66,13 +69,17 @@ impl Programs {
         if contestants.contains(&Contestant::VkHost) {
             ensure!(vk_host.exists(), "{} is not there: build it in the same profile", vk_host.display());
             ensure!(mock.exists(), "{} is not there: run `./just build-guests`", mock.display());
-            // Plenty of room; what is left out is as the mock has it.
-            let settings = "cpu = \"4000\"\nmemory = \"8Ti\"\npods = \"20000\"\n";
-            std::fs::write(folder.join("mock.toml"), settings)?;
+            std::fs::write(folder.join("mock.toml"), SETTINGS)?;
         }
         let kwok =
             if contestants.contains(&Contestant::Kwok) { Some(kwok().built().await?.join("kwok")) } else { None };
         Ok(Self { folder, kwok, vk_host, mock })
+    }
+
+    /// Lets vk-host's provider reach these.
+    pub(crate) fn grant(&self, grants: &[String]) -> Result<()> {
+        let settings = format!("{SETTINGS}\n[sandbox]\nnet = {grants:?}\n");
+        Ok(std::fs::write(self.folder.join("mock.toml"), settings)?)
     }
 
     /// Readies the control plane for those who take part.
@@ -107,6 +114,10 @@ impl Programs {
                 command.arg("--provider-wasm").arg(&self.mock);
                 command.arg("--provider-config").arg(self.folder.join("mock.toml"));
                 command.arg("--cache-dir").arg(self.folder.join("cache"));
+                let files = control.kubelet_certificate();
+                command.args(["--listen", "127.0.0.1:0", "--address", "127.0.0.1", "--client-ca-file"]);
+                command.arg(control.authority()).arg("--tls-cert-file").arg(files.certificate);
+                command.arg("--tls-private-key-file").arg(files.key);
                 // It may not read the namespace that the owner would follow from.
                 command.args(["--owner", "bench"]);
                 command

@@ -6,7 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,13 +21,17 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use rustix::process::{Pid, getpgid};
-use serde_json::json;
-use vk_cluster::{Cluster, Options};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use vk_cluster::{CertificateFiles, Cluster, Options};
 
 use crate::counters::Writes;
 
 /// The namespace of all pods.
-const NAMESPACE: &str = "default";
+pub(crate) const NAMESPACE: &str = "default";
+
+/// How long a pod may take to run where nothing else happens.
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A client with the identity that `kubeconfig` gives.
 pub(crate) async fn client(kubeconfig: &Path) -> Result<Client> {
@@ -77,6 +81,27 @@ impl Control {
     pub(crate) async fn apply(&self, manifest: &Path) -> Result<()> {
         let output = self.cluster.kubectl().args(["apply", "-f"]).arg(manifest).output().await?;
         ensure!(output.status.success(), "kubectl apply: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// A serving certificate for kubelets that the API server trusts.
+    pub(crate) fn kubelet_certificate(&self) -> CertificateFiles {
+        self.cluster.kubelet_certificate()
+    }
+
+    /// The authority of the API server's certificate as a client of kubelets.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.cluster.authority()
+    }
+
+    /// kubectl, as administrator.
+    pub(crate) fn kubectl(&self) -> Command {
+        self.cluster.kubectl()
+    }
+
+    /// Makes a node with the status that it is to have.
+    pub(crate) async fn create(&self, node: Value) -> Result<()> {
+        self.nodes().create(&PostParams::default(), &serde_json::from_value(node)?).await?;
         Ok(())
     }
 

@@ -13,6 +13,7 @@
 //! - `workload`: what they have to do. `control`: the control plane, and what its administrator does to it.
 //! - `observer`, `process`, `counters`: what is measured, by a watch, by the kernel, by the API server.
 //! - `figures`, `table`: what comes of it.
+//! - `streams`: another bench, of exec, logs and port-forward.
 
 mod contestant;
 mod control;
@@ -21,6 +22,7 @@ mod figures;
 mod floor;
 mod observer;
 mod process;
+mod streams;
 mod table;
 mod workload;
 
@@ -59,6 +61,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Measure exec, logs and port-forward through the API server, beside the least that a kubelet can do
+    Streams(streams::Sizes),
     /// Be the least possible kubelet; the bench runs itself so
     #[command(hide = true)]
     Floor {
@@ -76,6 +80,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.verb {
         Some(Verb::Floor { kubeconfig, node }) => floor::run(kubeconfig, node).await,
+        Some(Verb::Streams(sizes)) => streams::run(sizes.clone()).await,
         None => bench(&arguments).await,
     };
     if let Err(error) = &outcome {

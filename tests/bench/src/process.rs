@@ -46,16 +46,17 @@ impl Process {
 
     /// The processor time that all its threads have used.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let stat = self.read("stat")?;
-        cpu_ticks(&stat)
-            .map(|ticks| Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
-            .with_context(|| format!("cannot understand {stat:?}"))
+        self.usage().cpu()
     }
 
     /// Its resident memory, in bytes.
     pub(crate) fn memory(&self) -> Result<u64> {
-        let status = self.read("status")?;
-        resident(&status).with_context(|| format!("cannot understand {status:?}"))
+        self.usage().memory()
+    }
+
+    /// For those who look at what it uses while others wait for it.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage { pid: self.pid }
     }
 
     /// Ends it.
@@ -69,8 +70,30 @@ impl Process {
         }
         Ok(())
     }
+}
 
-    fn read(&self, file: &str) -> Result<String> {
+/// What the kernel counts of a process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pid: i32,
+}
+
+impl Usage {
+    /// The processor time that all its threads have used.
+    pub(crate) fn cpu(self) -> Result<Duration> {
+        let stat = self.read("stat")?;
+        cpu_ticks(&stat)
+            .map(|ticks| Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+            .with_context(|| format!("cannot understand {stat:?}"))
+    }
+
+    /// Its resident memory, in bytes.
+    pub(crate) fn memory(self) -> Result<u64> {
+        let status = self.read("status")?;
+        resident(&status).with_context(|| format!("cannot understand {status:?}"))
+    }
+
+    fn read(self, file: &str) -> Result<String> {
         let path = format!("/proc/{}/{file}", self.pid);
         fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
     }

