@@ -49,6 +49,7 @@ pub use registration::{NodeHandle, RegistrationError, Taints};
 
 use events::Events;
 use lease::{Fence, Keeper};
+use quantity::Quantity;
 use references::References;
 use registration::{NodeFacts, Registration};
 
@@ -168,6 +169,16 @@ impl Node {
     /// The node's pods by name, while it runs.
     pub fn directory(&self) -> Directory {
         self.acting.directory.clone()
+    }
+
+    /// Says how many bytes of memory the node offers to pods at the moment; `None` until it is registered.
+    pub fn memory(&self) -> impl Fn() -> Option<u64> + Send + Sync + 'static {
+        let facts = self.acting.facts.clone();
+        move || {
+            let facts = facts.borrow();
+            let memory = Quantity::try_from(facts.as_ref()?.allocatable.get("memory")?).ok()?;
+            u64::try_from(memory.units()).ok()
+        }
     }
 
     /// Whether the node is registered; changes once.

@@ -170,6 +170,7 @@ mod tests {
         crate::clients::Metrics::new(&mut registry);
         crate::run::engine(&crate::flags::CacheDir::Nowhere, &mut registry).unwrap();
         vk_node::Metrics::new(&mut registry);
+        vk_kubelet::Metrics::new(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
 

@@ -6,7 +6,7 @@
 //!                                     Runtime, Directory of the node's pods
 //! ```
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use kube::Client;
@@ -14,8 +14,9 @@ use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use vk_kubelet::{
-    ApiServer, ClientAuthorities, ClientCa, Limits, Metrics, NodePod, Parts, Pods, Server, StreamLimits,
+    ApiServer, ClientAuthorities, ClientCa, Metrics, NodePod, Parts, Pods, Server,
     certificate::{self, Certificates, Requester, RequesterConfig},
+    stats,
 };
 use vk_node::{Directory, DirectoryPod};
 use vk_runtime::Runtime;
@@ -30,8 +31,6 @@ use crate::{
 
 /// What the server can do beyond what every API server expects of a node: take WebSockets as clients send them.
 pub(crate) const FEATURES: [&str; 1] = ["ExtendWebSocketsToKubelet"];
-/// How long sessions and followed logs may go on once the node is to stop. Its pods' calls have as long.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// The port is taken, and nothing is served yet.
 pub(crate) struct Listening {
@@ -52,6 +51,8 @@ pub(crate) struct Wiring {
     pub(crate) client: Client,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) directory: Directory,
+    /// How much memory the node offers, in bytes.
+    pub(crate) memory: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) ready: watch::Receiver<bool>,
 }
@@ -110,7 +111,7 @@ impl Listening {
     /// If there can be none, for reasons that no configuration brings about.
     pub(crate) fn server(self, wiring: Wiring) -> anyhow::Result<Serving> {
         let Self { listener, port: _, options, certificates, client_ca, seen, metrics } = self;
-        let Wiring { node_name, addresses, client, runtime, directory, registry, ready } = wiring;
+        let Wiring { node_name, addresses, client, runtime, directory, memory, registry, ready } = wiring;
         let requester = match &options.certificate {
             Certificate::Files { .. } => None,
             Certificate::SelfSigned => {
@@ -123,15 +124,12 @@ impl Listening {
             }
         };
         let config = vk_kubelet::Config { anonymous_auth: options.anonymous, ..vk_kubelet::Config::default() };
-        let node = stats::Node {
-            name: node_name.clone(),
-            started_at: SystemTime::now(),
-            memory: Box::new(move || directory_memory.memory()),
-        };
+        let node = stats::Node { name: node_name.clone(), started_at: SystemTime::now(), memory: memory };
         let parts = Parts {
             logs: runtime.clone(),
             sessions: runtime.clone(),
             stats: runtime,
+            node,
             pods: Arc::new(NodePods(directory)),
             reviews: Arc::new(ApiServer::new(client, node_name)),
             certificates: certificates.clone(),

@@ -149,6 +149,7 @@ async fn start(run: Run, environment: Environment, stop: &CancellationToken) -> 
         client,
         runtime: runtime.clone(),
         directory: node.directory(),
+        memory: Box::new(node.memory()),
         registry,
         ready: registered,
     };
