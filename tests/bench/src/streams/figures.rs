@@ -75,7 +75,6 @@ impl Report {
             },
             alone(format!("{followers} followers: p50 from written to read, ms"), self.followers.p50 * 1_000.0, 0),
             alone(format!("{followers} followers: p99 from written to read, ms"), self.followers.p99 * 1_000.0, 0),
-            alone(format!("{followers} followers: memory of each, kB"), self.followers.memory / 1_000.0, 1),
             alone(format!("{followers} followers: processor time, ms/s"), self.followers.cpu, 0),
         ]
     }
@@ -120,7 +119,7 @@ mod tests {
             logs: rates(250e6),
             forwards: Forwards { down: rates(forward), up: rates(400e6), ..Forwards::default() },
             idle,
-            followers: Followers { p50: 0.1, p99: 0.25, memory: 9_000.0, cpu: 55.0 },
+            followers: Followers { p50: 0.1, p99: 0.25, cpu: 55.0 },
         }
     }
 

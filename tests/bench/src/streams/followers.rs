@@ -18,15 +18,12 @@ pub(crate) struct Followers {
     /// Seconds from the moment a line is written to the moment a follower has it, for the middle and the 99th of a hundred.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// Bytes of vk-host's resident memory for each.
-    pub(crate) memory: f64,
     /// Milliseconds of vk-host's processor time a second, for all.
     pub(crate) cpu: f64,
 }
 
 /// Has so many clients follow one log.
 pub(crate) async fn follow(pods: &Api<Pod>, host: Usage, count: usize) -> Result<Followers> {
-    let before = host.memory()?;
     let open = async |_: usize| {
         let wanted = LogParams { follow: true, timestamps: true, tail_lines: Some(0), ..LogParams::default() };
         let mut lines = Box::pin(pods.log_stream("steady", &wanted).await?).lines();
@@ -47,10 +44,8 @@ pub(crate) async fn follow(pods: &Api<Pod>, host: Usage, count: usize) -> Result
     };
     let read: Vec<_> = stream::iter(followers).map(read).buffer_unordered(count.max(1)).try_collect().await?;
     let cpu = (host.cpu()? - cpu).as_secs_f64() * 1_000.0 / began.elapsed().as_secs_f64();
-    let after = host.memory()?;
     let delays: Vec<Duration> = read.iter().flat_map(|(_, delays)| delays.iter().copied()).collect();
     ensure!(delays.len() == LINES * count, "{} lines were read", delays.len());
     let of = |share| percentile(delays.clone(), share).context("nobody has followed");
-    let memory = (after as f64 - before as f64) / count as f64;
-    Ok(Followers { p50: of(0.5)?, p99: of(0.99)?, memory, cpu })
+    Ok(Followers { p50: of(0.5)?, p99: of(0.99)?, cpu })
 }
