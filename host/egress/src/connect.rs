@@ -28,7 +28,7 @@ use tower_service::Service;
 use crate::{
     Failure,
     failure::sentence,
-    gate::Gate,
+    gate::{Gate, never},
     host::{DomainName, Host},
     origin::{Origin, SocketPath},
     resolve::Resolve,
@@ -197,6 +197,9 @@ impl Inner {
         let vetted = vetted.into_iter().take(ATTEMPTS).map(|address| SocketAddr::new(address, origin.port)).collect();
         let tcp = dial(vetted).await;
         let tcp = tcp.map_err(|error| Failure::Connect(format!("no connection to {origin}: {error}")))?;
+        if self.gate.denies_machine(origin.port) && is_own(&tcp) {
+            return Err(Failure::Denied(never(&origin.to_string())));
+        }
         // Requests are written whole; waiting for more only delays them.
         let _ = tcp.set_nodelay(true);
         if !origin.scheme.is_tls() {
@@ -214,6 +217,14 @@ impl Inner {
     async fn lookup(&self, name: &DomainName) -> Result<Vec<IpAddr>, Failure> {
         let found = self.resolver.resolve(name).await;
         found.map_err(|error| Failure::Connect(format!("the name {} cannot be resolved: {error}", name.as_str())))
+    }
+}
+
+/// Whether a connection leads to this machine itself: it has the same address at both ends then.
+fn is_own(tcp: &TcpStream) -> bool {
+    match (tcp.local_addr(), tcp.peer_addr()) {
+        (Ok(local), Ok(peer)) => local.ip().to_canonical() == peer.ip().to_canonical(),
+        _ => false,
     }
 }
 
@@ -442,6 +453,16 @@ mod tests {
         // Other ports are not concerned.
         let failure = connect(&found, &grants[1]).await.err();
         assert!(matches!(&failure, Some(Failure::Connect(text)) if text.contains("refused")), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn no_address_of_this_machine_is_dialled_where_something_that_is_denied_listens_on_loopback() {
+        let (listener, port) = listen().await;
+        let (dialled, accepted) = tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
+        assert!(is_own(&dialled.unwrap()) && is_own(&accepted.unwrap().0));
+        let denying = |host: &str| connector(&[], &[(host, port)], &table(&[])).gate().denies_machine(port);
+        assert!(denying("127.0.0.1") && denying("::1") && denying("::ffff:127.0.0.1"));
+        assert!(!denying("10.0.0.1") && !denying("a.test"));
     }
 
     #[tokio::test]

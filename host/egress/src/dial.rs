@@ -53,6 +53,9 @@ async fn dial(connector: &Connector, transport: &Transport) -> Result<Dialled, F
             opening.dial(connector).await
         }
         Transport::Upgrade { method, url, headers, body, protocol } => {
+            if protocol.eq_ignore_ascii_case("websocket") {
+                return Err(Failure::Invalid("an upgrade to websocket is the transport `websocket`".into()));
+            }
             let gate = connector.gate();
             let handshake = Handshake::new(method, url, headers.clone(), body.clone().into(), protocol, gate)?;
             Ok(match upgrade::ask(connector, handshake).await? {

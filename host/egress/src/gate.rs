@@ -70,6 +70,13 @@ impl Gate {
         self.denied.iter().filter(move |(_, denied)| *denied == port).map(|(host, _)| host)
     }
 
+    /// Whether nothing of this machine may be reached on a port: something that is denied listens there on loopback, and so
+    /// perhaps on every address that the machine has.
+    pub(crate) fn denies_machine(&self, port: u16) -> bool {
+        let is_loopback = |host: &Host| matches!(host, Host::Address(address) if canonical(*address).is_loopback());
+        self.denied_on(port).any(is_loopback)
+    }
+
     /// The granted socket at a path, by its number among the sockets.
     pub(crate) fn admit_socket(&self, path: &SocketPath) -> Result<usize, Failure> {
         self.sockets()
@@ -132,7 +139,7 @@ impl Gate {
     }
 }
 
-fn never(place: &str) -> String {
+pub(crate) fn never(place: &str) -> String {
     format!("{place} belongs to the control plane or to this node, which no grant opens to a provider")
 }
 

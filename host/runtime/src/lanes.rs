@@ -19,7 +19,7 @@ const WATCHING: usize = 2;
 /// The queues for the instances of a pool. Calls on pods can come in thousands; `describe` and `poll`, by which the node
 /// tells whether the provider is there and how its pods are, never wait behind them. Clients of logs, sessions and stats
 /// can come in thousands too: they never hold so many instances that calls on pods have none, and have a few where they
-/// do not wait behind those.
+/// do not wait behind those. Among them, those that read logs and open sessions leave some to the others.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     pods: Lane,
@@ -31,7 +31,10 @@ pub(crate) struct Lanes {
 enum Kind {
     Pods,
     Watching,
-    Following,
+    Following {
+        /// Whether it asks a backend for what may take as long as the backend likes.
+        asks: bool,
+    },
 }
 
 impl Kind {
@@ -39,7 +42,8 @@ impl Kind {
         match function {
             Function::Describe | Function::Poll => Self::Watching,
             Function::Configure | Function::Create | Function::Update | Function::Delete | Function::Get => Self::Pods,
-            Function::ReadLogs | Function::OpenSession | Function::StepSession | Function::ReadStats => Self::Following,
+            Function::ReadLogs | Function::OpenSession => Self::Following { asks: true },
+            Function::StepSession | Function::ReadStats => Self::Following { asks: false },
         }
     }
 }
@@ -57,6 +61,8 @@ struct Following {
     /// Of their own instances and those of pods together.
     share: Lane,
     own: Lane,
+    /// Of the share, what is left to those that ask: a backend that hangs holds up neither keystrokes nor figures.
+    asking: Lane,
 }
 
 /// The right to use an instance, given back when dropped.
@@ -64,6 +70,7 @@ struct Following {
 pub(crate) struct Place {
     _instance: OwnedSemaphorePermit,
     _share: Option<OwnedSemaphorePermit>,
+    _asking: Option<OwnedSemaphorePermit>,
 }
 
 impl Lane {
@@ -82,7 +89,7 @@ impl Lanes {
         let instances = instances.clamp(1, Semaphore::MAX_PERMITS);
         if instances == 1 {
             let only = Lane::new(1);
-            let following = Following { share: Lane::new(1), own: Lane::new(0) };
+            let following = Following { share: Lane::new(1), own: Lane::new(0), asking: Lane::new(1) };
             return Self { pods: only.clone(), watching: only, following };
         }
         let watching = WATCHING.min(instances - 1);
@@ -90,7 +97,8 @@ impl Lanes {
         let pods = instances - watching - own;
         // One remains for pods where there is more than one.
         let share = (instances / 2).min(own + pods.saturating_sub(1)).max(1);
-        let following = Following { share: Lane::new(share), own: Lane::new(own) };
+        let asking = share - share.div_ceil(4).min(share - 1);
+        let following = Following { share: Lane::new(share), own: Lane::new(own), asking: Lane::new(asking) };
         Self { pods: Lane::new(pods), watching: Lane::new(watching), following }
     }
 
@@ -100,20 +108,21 @@ impl Lanes {
     ///
     /// If the lanes are closed.
     pub(crate) async fn acquire(&self, function: Function) -> Result<Place, AcquireError> {
-        let (instance, share) = match Kind::of(function) {
-            Kind::Pods => (self.pods.acquire().await?, None),
-            Kind::Watching => (self.watching.acquire().await?, None),
-            Kind::Following => {
+        let (instance, share, asking) = match Kind::of(function) {
+            Kind::Pods => (self.pods.acquire().await?, None, None),
+            Kind::Watching => (self.watching.acquire().await?, None, None),
+            Kind::Following { asks } => {
+                let asking = if asks { Some(self.following.asking.acquire().await?) } else { None };
                 let share = self.following.share.acquire().await?;
                 let instance = tokio::select! {
                     biased;
                     own = self.following.own.acquire() => own?,
                     of_pods = self.pods.acquire() => of_pods?,
                 };
-                (instance, Some(share))
+                (instance, Some(share), asking)
             }
         };
-        Ok(Place { _instance: instance, _share: share })
+        Ok(Place { _instance: instance, _share: share, _asking: asking })
     }
 
     /// How many instances a function may use at one time.
@@ -121,14 +130,15 @@ impl Lanes {
         match Kind::of(function) {
             Kind::Pods => self.pods.instances,
             Kind::Watching => self.watching.instances,
-            Kind::Following => self.following.share.instances,
+            Kind::Following { asks: false } => self.following.share.instances,
+            Kind::Following { asks: true } => self.following.asking.instances,
         }
     }
 
     /// Ends all waiting.
     pub(crate) fn close(&self) {
-        let Self { pods, watching, following: Following { share, own } } = self;
-        for lane in [pods, watching, share, own] {
+        let Self { pods, watching, following: Following { share, own, asking } } = self;
+        for lane in [pods, watching, share, own, asking] {
             lane.permits.close();
         }
     }
@@ -154,7 +164,7 @@ mod tests {
         for (instances, pods, watching, following) in
             [(0, 1, 1, 1), (1, 1, 1, 1), (2, 1, 1, 1), (3, 1, 2, 1), (4, 2, 2, 1), (8, 5, 2, 4), (16, 12, 2, 8)]
         {
-            let functions = [Function::Create, Function::Poll, Function::ReadLogs];
+            let functions = [Function::Create, Function::Poll, Function::StepSession];
             let places = functions.map(|function| take_all(&Lanes::new(instances), function).len());
             assert_eq!(places, [pods, watching, following], "{instances}");
             let lanes = Lanes::new(instances);
@@ -176,6 +186,17 @@ mod tests {
             let lanes = Lanes::new(instances);
             let _pods = take_all(&lanes, Function::Create);
             assert_eq!(take_all(&lanes, Function::StepSession).len(), instances / 8);
+        }
+    }
+
+    #[test]
+    fn a_backend_that_hangs_leaves_places_to_those_that_do_not_ask_it() {
+        for (instances, asking, left) in [(2, 1, 0), (4, 1, 1), (8, 3, 1), (16, 6, 2)] {
+            let lanes = Lanes::new(instances);
+            let held = take_all(&lanes, Function::ReadLogs);
+            assert_eq!((held.len(), lanes.instances(Function::OpenSession)), (asking, asking), "{instances}");
+            assert!(take_all(&lanes, Function::OpenSession).is_empty());
+            assert_eq!(take_all(&lanes, Function::StepSession).len(), left, "{instances}");
         }
     }
 

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 use vk_kubelet::{
     ApiServer, ClientAuthorities, ClientCa, Metrics, NodePod, Parts, Pods, Server,
     certificate::{self, Certificates, Requester, RequesterConfig},
@@ -99,7 +99,7 @@ impl Listening {
     pub(crate) fn denied(&self, addresses: &[IpAddr]) -> Vec<(String, u16)> {
         let bound = self.listener.local_addr().map(|address| address.ip()).ok().filter(|ip| !ip.is_unspecified());
         let own = addresses.iter().copied().chain(bound);
-        // Without an address of its own, it is reached by all of the machine's.
+        // Without an address of its own, it is reached by all of the machine's, which egress makes of loopback.
         let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)];
         own.chain(loopback).map(|address| (address.to_string(), self.port)).collect()
     }
@@ -124,7 +124,7 @@ impl Listening {
             }
         };
         let config = vk_kubelet::Config { anonymous_auth: options.anonymous, ..vk_kubelet::Config::default() };
-        let node = stats::Node { name: node_name.clone(), started_at: SystemTime::now(), memory: memory };
+        let node = stats::Node { name: node_name.clone(), started_at: SystemTime::now(), memory };
         let parts = Parts {
             logs: runtime.clone(),
             sessions: runtime.clone(),
@@ -136,10 +136,10 @@ impl Listening {
             client_ca: client_ca.clone(),
             registry,
             metrics,
-            ready,
+            ready: ready.clone(),
         };
         let server = Server::new(config, parts)?;
-        Ok(Serving { server, listener, requester, seen, options, certificates, client_ca })
+        Ok(Serving { server, listener, requester, registered: ready, seen, options, certificates, client_ca })
     }
 }
 
@@ -148,6 +148,7 @@ pub(crate) struct Serving {
     server: Server,
     listener: TcpListener,
     requester: Option<Requester>,
+    registered: watch::Receiver<bool>,
     seen: Seen,
     options: KubeletOptions,
     certificates: Arc<Certificates>,
@@ -157,36 +158,52 @@ pub(crate) struct Serving {
 impl Serving {
     /// Serves until `stop`, and lets sessions end.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let Self { server, listener, requester, seen, options, certificates, client_ca } = self;
-        let reload = tokio::spawn(reload(Files::watch(seen), options, certificates, client_ca));
-        let _reload = AbortOnDropHandle::new(reload);
-        let request = requester.map(|requester| tokio::spawn(requester.run(stop.clone())));
-        let _request = request.map(AbortOnDropHandle::new);
-        server.serve(listener, stop).await;
+        let Self { server, listener, requester, mut registered, seen, options, certificates, client_ca } = self;
+        let request = async {
+            // A certificate for the node is asked for by whoever acts for it, and nobody else.
+            if let Some(requester) = requester
+                && registered.wait_for(|registered| *registered).await.is_ok()
+            {
+                requester.run(stop.clone()).await;
+            }
+        };
+        let reload = reload(Files::watch(seen), options, certificates, client_ca);
+        tokio::select! {
+            () = server.serve(listener, stop.clone()) => {}
+            // The first of the two does not end.
+            _ = async { tokio::join!(reload, request) } => {}
+        }
     }
 }
 
-/// Loads what the options name, the last that was good staying where one fails.
+/// Loads what the options name. Where one cannot be used, the last that was good stays, and the others are loaded.
+///
+/// # Errors
+///
+/// Why the first one cannot be.
 fn load(
     options: &KubeletOptions,
     certificates: &Certificates,
     client_ca: &ClientCa,
     seen: &mut Seen,
 ) -> anyhow::Result<()> {
-    if let Certificate::Files { certificate, key } = &options.certificate {
-        seen.note(certificate);
-        seen.note(key);
-    }
-    if let Some(file) = &options.client_ca {
-        seen.note(file);
-    }
-    if let Certificate::Files { certificate, key } = &options.certificate {
-        certificates.replace(certificate::load(certificate, key)?);
-    }
-    if let Some(file) = &options.client_ca {
-        client_ca.replace(ClientAuthorities::load(file).context("--client-ca-file")?);
-    }
-    Ok(())
+    let certificate = match &options.certificate {
+        Certificate::Files { certificate, key } => {
+            seen.note(certificate);
+            seen.note(key);
+            certificate::load(certificate, key).map(|loaded| certificates.replace(loaded)).map_err(Into::into)
+        }
+        Certificate::Csr { .. } | Certificate::SelfSigned => Ok(()),
+    };
+    let authorities = match &options.client_ca {
+        Some(file) => {
+            seen.note(file);
+            let loaded = ClientAuthorities::load(file).map(|loaded| client_ca.replace(loaded));
+            loaded.context("--client-ca-file")
+        }
+        None => Ok(()),
+    };
+    certificate.and(authorities)
 }
 
 /// Loads the files again whenever they change.

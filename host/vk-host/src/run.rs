@@ -166,7 +166,15 @@ impl Host {
             // Without an admin server nobody listens.
             ready.send_replace(true);
         });
-        let kubelet = tokio::spawn(kubelet.run(stop.clone()));
+        let kubelet = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                let ended = tokio::spawn(kubelet.run(stop.clone())).await;
+                // Without it the node is not what it says.
+                stop.cancel();
+                ended
+            }
+        });
         let reload = reload::run(sources, files, hangup, runtime.clone(), node.handle(), stop.clone());
         let reload = tokio::spawn(reload);
         let outcome = node.run(stop.clone()).await;
@@ -175,14 +183,13 @@ impl Host {
         if let Err(error) = reload.await {
             tracing::error!(%error, "replacing the provider ended abnormally");
         }
-        if let Err(error) = kubelet.await {
-            tracing::error!(%error, "the kubelet API ended abnormally");
-        }
+        // Sessions get their time to end, unless the node is another process's: then nothing more reaches the provider.
+        let served = if outcome.is_ok() { kubelet.await.and_then(|ended| ended) } else { Ok(()) };
         runtime.close(CLOSE_WITHIN).await;
-        if outcome.is_ok() {
-            tracing::info!("stopped; pods are left running");
-        }
-        Ok(outcome?)
+        outcome?;
+        served.context("the kubelet API ended abnormally")?;
+        tracing::info!("stopped; pods are left running");
+        Ok(())
     }
 }
 

@@ -335,8 +335,12 @@ impl Controller {
     fn spawn(&mut self, id: PodId, inbox: Inbox, delay: Duration) {
         let uid = id.uid.clone();
         let known = id.clone();
+        // An orphan is no pod of the node, and another one may have its name.
+        let is_known = inbox.pod.is_some() && !inbox.deleted;
         let (sender, receiver) = watch::channel(inbox);
-        self.shared.directory.add(&id, receiver.clone());
+        if is_known {
+            self.shared.directory.add(&id, receiver.clone());
+        }
         let stop = self.stop.clone();
         let holding = Arc::new(Holding::default());
         // Boxed, so that its way from here to where it runs does not leave room for copies behind.

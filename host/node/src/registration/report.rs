@@ -3,7 +3,7 @@
 use k8s_openapi::{api::core::v1::Node, jiff::Timestamp};
 use kube::api::{Patch, PatchParams};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     Registration, describe,
@@ -43,6 +43,8 @@ impl Registration {
     /// Sends what differs, and the conditions in any case if a heartbeat is due.
     pub(super) async fn report(&mut self, heartbeat: bool) -> Result<(), RequestError> {
         self.report_metadata().await?;
+        // With the heartbeat, which is sent in any case: the API server may have been replaced by a newer one.
+        self.with_features |= heartbeat;
         let Some(current) = &self.current else { return Ok(()) };
         let wanted = self.wanted(Some(current));
         if let Some(patch) = patch::status(current, &wanted, &self.owned, heartbeat) {
@@ -50,7 +52,7 @@ impl Registration {
             let node = request(self.api.patch_status(&self.settings.node_name, &params, &patch)).await?;
             self.tell(current, &wanted);
             if declares(&wanted) && !declares(&node) {
-                info!("the API server does not keep what nodes declare of themselves: going on without");
+                debug!("the API server does not keep what nodes declare of themselves: going on without");
                 self.with_features = false;
             }
             self.accept(node);

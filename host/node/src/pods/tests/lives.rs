@@ -130,6 +130,22 @@ async fn an_orphan_is_removed_after_two_rounds_unless_orphans_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_is_found_by_its_name_while_an_orphan_of_that_name_is_removed_and_afterwards() {
+    let (api, cloud) = (FakeApi::default(), Arc::<Cloud>::default());
+    cloud.put("web-0", "old");
+    let world = World::start(&api, &cloud);
+    let uid = world.make("web-0", json!({}));
+    world.until(|world| world.phase("web-0") == "Running").await;
+    let found = || world.directory.find("ns", "web-0").map(|pod| pod.id.uid);
+    while cloud.has("old") {
+        assert_eq!(found().as_deref(), Some(uid.as_str()));
+        time::sleep(Duration::from_secs(1)).await;
+    }
+    time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(found().as_deref(), Some(uid.as_str()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_orphan_is_judged_while_the_api_server_cannot_say_what_it_has() {
     let (api, cloud) = (FakeApi::default(), Arc::<Cloud>::default());
     cloud.put("ghost", "ghost-uid");

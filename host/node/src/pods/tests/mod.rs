@@ -36,6 +36,7 @@ fn path(name: &str) -> String {
 /// A node that runs pods of the namespace `ns`.
 struct World {
     api: FakeApi,
+    directory: Directory,
     cloud: Arc<Cloud>,
     node: NodeHandle,
     facts: watch::Sender<Option<Arc<NodeFacts>>>,
@@ -55,12 +56,13 @@ impl World {
         let namespace = Some("ns".to_owned());
         let node = NodeHandle::detached();
         let metrics = Metrics::default();
+        let directory = Directory::default();
         let shared = Shared {
             provider: cloud.clone(),
             api: PodApi::new(api.client(), "vk", namespace.clone(), metrics.clone()),
             references: References::new(api.client(), namespace, facts.subscribe(), metrics.clone(), stop.clone()),
             admission: Admission::new(),
-            directory: Directory::default(),
+            directory: directory.clone(),
             events,
             node: node.clone(),
             facts: facts.subscribe(),
@@ -70,7 +72,7 @@ impl World {
             metrics,
         };
         tokio::spawn(run(Arc::new(shared), stop.clone()));
-        Self { api: api.clone(), cloud: cloud.clone(), node, facts, _stop: stop.drop_guard() }
+        Self { api: api.clone(), directory, cloud: cloud.clone(), node, facts, _stop: stop.drop_guard() }
     }
 
     /// A node with running pods `p0`, `p1` and so on.

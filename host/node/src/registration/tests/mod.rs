@@ -206,6 +206,11 @@ async fn what_an_api_server_drops_of_the_features_is_not_sent_again_and_again() 
     let patches = api.calls(&Method::PATCH);
     let sent = patches.iter().filter(|call| call.body["status"].get("declaredFeatures").is_some());
     assert_eq!(sent.count(), 1, "{:?}", running.node());
+
+    sleep(REPORT_EVERY).await;
+    let patches = api.calls(&Method::PATCH);
+    let sent = patches.iter().filter(|call| call.body["status"].get("declaredFeatures").is_some());
+    assert_eq!(sent.count(), 2, "with the heartbeat, in case the server is a newer one by now");
 }
 
 #[tokio::test(start_paused = true)]
