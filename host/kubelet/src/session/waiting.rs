@@ -85,13 +85,17 @@ impl Waiting {
         }
     }
 
-    /// Those for one step: the first ones.
+    /// Those for one step: the first ones. That the connection stands comes alone: a provider that has it relayed then has
+    /// not been handed what its client sent before, and need not send it.
     pub(super) fn take(&mut self) -> Vec<SessionEvent> {
         let mut events = Vec::new();
         let mut taken = 0;
         while let Some(event) = self.events.pop_front_if(|event| taken == 0 || taken + size(event) <= STEP_BYTES) {
             taken += size(&event);
             events.push(event);
+            if let Some(SessionEvent::Opened(_)) = events.last() {
+                break;
+            }
         }
         self.size -= taken;
         events

@@ -47,6 +47,20 @@ async fn what_waited_for_a_step_is_copied_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_came_before_the_connection_is_copied_by_a_relay_in_answer_to_it() {
+    let (connection, mut backend) = bytes(1024);
+    let mut session = Session::dialling(SessionRequest::PortForward(80), Ok(opened()));
+    session.input(b"early");
+    session.does(ClientEvent::InputClosed);
+    tokio::task::yield_now().await;
+    session.dialled(Ok(Dialled::Opened(Answer::default(), connection)));
+    session.step_for([SessionEvent::Opened(Answer::default())]).await.answer([Action::Relay]);
+    let mut sent = Vec::new();
+    soon("the half close", backend.read_to_end(&mut sent)).await.unwrap();
+    assert_eq!(sent, b"early");
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_are_copied_while_a_step_runs() {
     let (connection, mut backend) = bytes(1024);
     let mut session = Session::connected(exec(), connection, [Action::Relay]).await;
