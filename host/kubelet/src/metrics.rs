@@ -10,12 +10,14 @@ use prometheus_client::{
 
 type Label = [(&'static str, &'static str); 1];
 type RequestLabels = [(&'static str, String); 2];
+type UpgradeLabels = [(&'static str, String); 3];
 
 /// The counters of one server. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     streams: Family<Label, Gauge>,
+    upgrades: Family<UpgradeLabels, Counter>,
     authentications: Family<Label, Counter>,
     authorizations: Family<Label, Counter>,
     pub(crate) connections: Gauge,
@@ -80,14 +82,17 @@ pub(crate) enum StreamKind {
 impl StreamKind {
     const ALL: [Self; 4] = [Self::Exec, Self::Attach, Self::PortForward, Self::Logs];
 
-    fn label(self) -> Label {
-        let kind = match self {
+    fn name(self) -> &'static str {
+        match self {
             Self::Exec => "exec",
             Self::Attach => "attach",
             Self::PortForward => "port_forward",
             Self::Logs => "logs",
-        };
-        [("kind", kind)]
+        }
+    }
+
+    fn label(self) -> Label {
+        [("kind", self.name())]
     }
 }
 
@@ -111,6 +116,11 @@ impl Metrics {
             metrics.requests.clone(),
         );
         registry.register("vk_kubelet_streams", "Open sessions, and logs that are being read", metrics.streams.clone());
+        registry.register(
+            "vk_kubelet_upgrades",
+            "Connections upgraded for exec, attach and port-forward, by what carries their streams and the protocol on top",
+            metrics.upgrades.clone(),
+        );
         registry.register(
             "vk_kubelet_connections",
             "Open connections to the kubelet API, sessions included",
@@ -165,6 +175,13 @@ impl Metrics {
     /// Counts a stream for as long as what it yields lives.
     pub(crate) fn stream(&self, kind: StreamKind) -> Counted {
         Counted::new(&self.streams.get_or_create(&kind.label()))
+    }
+
+    /// Counts a connection whose streams a client and this server have agreed upon.
+    pub(crate) fn upgraded(&self, kind: StreamKind, carrier: &str, protocol: &str) {
+        let kind = ("kind", kind.name().to_owned());
+        let labels = [kind, ("carrier", carrier.to_owned()), ("protocol", protocol.to_owned())];
+        self.upgrades.get_or_create(&labels).inc();
     }
 
     pub(crate) fn certificate_expires(&self, at: SystemTime) {

@@ -99,6 +99,19 @@ pub(crate) fn switch(protocol: &'static str) -> Response<Body> {
     response
 }
 
+/// What a response switches to: the carrier, and the protocol on top of it, `none` if the client named none.
+pub(crate) fn switched<B>(response: &Response<B>) -> Option<(&'static str, &str)> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return None;
+    }
+    let headers = response.headers();
+    let protocol = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or("none");
+    Some(match carrier(headers).ok()? {
+        Carrier::Spdy => ("spdy", protocol(STREAM_PROTOCOL)),
+        Carrier::WebSocket => ("websocket", protocol(header::SEC_WEBSOCKET_PROTOCOL)),
+    })
+}
+
 /// Does not upgrade, and ends the connection.
 pub(crate) fn refuse(status: StatusCode, text: impl Into<String>) -> Refusal {
     let mut response = body::text(status, text.into());

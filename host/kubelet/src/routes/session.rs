@@ -14,7 +14,7 @@ use crate::{
     port_forward,
     refusal::Refusal,
     remote_command::{self, Wanted},
-    session,
+    session, upgrade,
 };
 
 /// What programs take a terminal for whose size is not known yet.
@@ -63,7 +63,7 @@ impl Routes {
             let _held = held;
             session::run(sessions, pod.id, request, client, end).await;
         };
-        Ok(remote_command::serve(call.request, wanted, &self.parts.streams, session))
+        Ok(self.counted(kind, remote_command::serve(call.request, wanted, &self.parts.streams, session)))
     }
 
     pub(super) fn port_forward(&self, path: PodPath<'_>, call: Call) -> Result<Response<Body>, Refusal> {
@@ -78,7 +78,15 @@ impl Routes {
                 session::run(sessions, id, SessionRequest::PortForward(port), client, end).await;
             }
         };
-        Ok(port_forward::serve(call.request, ports, &pod.id, &self.parts.streams, session))
+        let response = port_forward::serve(call.request, ports, &pod.id, &self.parts.streams, session);
+        Ok(self.counted(StreamKind::PortForward, response))
+    }
+
+    fn counted(&self, kind: StreamKind, response: Response<Body>) -> Response<Body> {
+        if let Some((carrier, protocol)) = upgrade::switched(&response) {
+            self.parts.metrics.upgraded(kind, carrier, protocol);
+        }
+        response
     }
 
     fn with_container(&self, path: PodPath<'_>, container: &str) -> Result<NodePod, Refusal> {

@@ -151,6 +151,8 @@ async fn exec_runs_in_the_container_that_was_asked_for() {
     fixture.settles(r#"vk_kubelet_streams{kind="exec"}"#, 0.0).await;
     fixture.settles("vk_kubelet_connections", 0.0).await;
     assert_eq!(fixture.metric(r#"vk_kubelet_requests_total{route="exec",code="101"}"#), 1.0);
+    let upgrades = r#"vk_kubelet_upgrades_total{kind="exec",carrier="websocket",protocol="v4.channel.k8s.io"}"#;
+    assert_eq!(fixture.metric(upgrades), 1.0);
 }
 
 #[tokio::test]
