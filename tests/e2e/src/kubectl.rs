@@ -14,7 +14,7 @@ use tokio::{
 };
 use vk_cluster::{Cluster, KubectlRelease};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, StreamKind};
 
 /// What kubectl speaks to the API server when it streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +70,9 @@ impl Kubectl {
         Ok(all)
     }
 
-    /// Whether its port-forward goes through a WebSocket.
-    pub fn tunnels_ports(&self) -> bool {
-        self.dialect == Dialect::WebSocket && self.tunnels_ports
+    /// Whether it streams this through a WebSocket.
+    pub fn uses_websockets(&self, kind: StreamKind) -> bool {
+        self.dialect == Dialect::WebSocket && (kind != StreamKind::PortForward || self.tunnels_ports)
     }
 
     pub(crate) fn command(&self, cluster: &Cluster) -> Command {

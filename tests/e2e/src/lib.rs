@@ -29,7 +29,7 @@ mod vk_host;
 mod waiting;
 
 pub use bench::{Bench, Ended};
-pub use env::{Env, Websockets, upgrade};
+pub use env::{Env, StreamKind, Upgrade, upgrade};
 pub use kubectl::{Dialect, Finished, Kubectl, Running};
 pub use metrics_server::MetricsServer;
 pub use noise::noise;

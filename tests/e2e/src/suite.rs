@@ -90,6 +90,8 @@ struct Shared {
     translating: OnceCell<Result<Control, String>>,
     /// Held by all tests, and alone by one that measures.
     quiet: RwLock<()>,
+    /// Held by all tests on the translating control plane, and alone by one that looks at what its API server counts.
+    uncounted: RwLock<()>,
     number: AtomicU32,
 }
 
@@ -112,6 +114,7 @@ impl Suite {
             control: OnceCell::new(),
             translating: OnceCell::new(),
             quiet: RwLock::new(()),
+            uncounted: RwLock::new(()),
             number: AtomicU32::new(1),
         };
         Ok(Self { shared: Arc::new(shared), trials: Vec::new(), longest: Self::LONGEST_TEST })
@@ -143,7 +146,7 @@ impl Suite {
         self.add_on(Plane::Translating, false, name, test);
     }
 
-    /// The same, for one beside which no other one on a cluster runs.
+    /// The same, for one beside which no other one runs on that cluster.
     pub fn alone_on_translating_cluster(&mut self, name: &str, test: EnvTest) {
         self.add_on(Plane::Translating, true, name, test);
     }
@@ -152,11 +155,18 @@ impl Suite {
         let (shared, longest) = (self.shared.clone(), self.longest);
         self.add(name, move || {
             shared.runtime.block_on(async {
-                let (_nobody_else, _others_too);
-                if alone {
-                    _nobody_else = shared.quiet.write().await;
-                } else {
-                    _others_too = shared.quiet.read().await;
+                let (_alone, _quiet, _uncounted);
+                match (plane, alone) {
+                    (Plane::Default, true) => _alone = shared.quiet.write().await,
+                    (Plane::Default, false) => _quiet = shared.quiet.read().await,
+                    (Plane::Translating, true) => {
+                        _quiet = shared.quiet.read().await;
+                        _alone = shared.uncounted.write().await;
+                    }
+                    (Plane::Translating, false) => {
+                        _quiet = shared.quiet.read().await;
+                        _uncounted = shared.uncounted.read().await;
+                    }
                 }
                 shared.run_on_cluster(plane, test, longest).await
             })

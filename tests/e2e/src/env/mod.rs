@@ -7,7 +7,7 @@ mod kubelet;
 mod streams;
 
 pub use kubelet::upgrade;
-pub use streams::Websockets;
+pub use streams::{StreamKind, Upgrade};
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

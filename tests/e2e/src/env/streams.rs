@@ -16,8 +16,37 @@ use crate::{
 /// No transfer takes longer.
 const LONGEST_TRANSFER: Duration = Duration::from_secs(120);
 
-/// How many WebSockets of clients an API server has passed on, by subresource and by what it did with them.
-pub type Websockets = BTreeMap<(String, String), u64>;
+/// What is streamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// `kubectl exec`.
+    Exec,
+    /// `kubectl attach`.
+    Attach,
+    /// `kubectl port-forward`.
+    PortForward,
+}
+
+/// How a connection came to the node, as vk-host counts it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Upgrade {
+    kind: String,
+    carrier: String,
+    protocol: String,
+}
+
+impl Upgrade {
+    /// As current clients make it.
+    pub fn of(kind: StreamKind, is_websocket: bool) -> Self {
+        let (kind, spdy, websocket) = match kind {
+            StreamKind::Exec => ("exec", "v4.channel.k8s.io", "v5.channel.k8s.io"),
+            StreamKind::Attach => ("attach", "v4.channel.k8s.io", "v5.channel.k8s.io"),
+            StreamKind::PortForward => ("port_forward", "portforward.k8s.io", "SPDY/3.1+portforward.k8s.io"),
+        };
+        let (carrier, protocol) = if is_websocket { ("websocket", websocket) } else { ("spdy", spdy) };
+        Self { kind: kind.to_owned(), carrier: carrier.to_owned(), protocol: protocol.to_owned() }
+    }
+}
 
 impl Env {
     /// A kubectl in the test's namespace, to be started.
@@ -100,24 +129,32 @@ impl Env {
         Ok((running, local))
     }
 
-    /// What the API server has done with WebSockets of clients so far.
+    /// How many connections have come to the node so far.
+    ///
+    /// # Errors
+    ///
+    /// If vk-host cannot be asked.
+    pub async fn upgrades(&self) -> Result<BTreeMap<Upgrade, u64>> {
+        let mut counts = BTreeMap::new();
+        for (labels, value) in samples(&self.metrics().await?, "vk_kubelet_upgrades_total") {
+            let [kind, carrier, protocol] = ["kind", "carrier", "protocol"].map(|name| label(labels, name));
+            counts.insert(Upgrade { kind, carrier, protocol }, value);
+        }
+        Ok(counts)
+    }
+
+    /// How many WebSockets of clients the API server has turned into SPDY so far, those of exec and attach taken together.
     ///
     /// # Errors
     ///
     /// If it cannot be asked.
-    pub async fn websockets(&self) -> Result<Websockets> {
-        const NAME: &str = "apiserver_websocket_streaming_requests_total{";
+    pub async fn translated(&self, kind: StreamKind) -> Result<u64> {
+        let name = match kind {
+            StreamKind::Exec | StreamKind::Attach => "apiserver_stream_translator_requests_total",
+            StreamKind::PortForward => "apiserver_stream_tunnel_requests_total",
+        };
         let text = self.client.request_text(Request::get("/metrics").body(Vec::new())?).await?;
-        let mut counts = Websockets::new();
-        for line in text.lines().filter_map(|line| line.strip_prefix(NAME)) {
-            let (labels, value) = line.split_once("} ").with_context(|| format!("not a sample: {line}"))?;
-            let label = |name: &str| {
-                let value = labels.split(',').find_map(|label| label.strip_prefix(name)?.strip_prefix('='));
-                value.unwrap_or_default().trim_matches('"').to_owned()
-            };
-            counts.insert((label("subresource"), label("proxy_type")), value.parse::<f64>()? as u64);
-        }
-        Ok(counts)
+        Ok(samples(&text, name).map(|(_, value)| value).sum())
     }
 
     /// Waits until vk-host has so many open streams of a kind: exec, attach, port_forward or logs.
@@ -141,4 +178,17 @@ impl Env {
         })
         .await
     }
+}
+
+/// The labels and values of a family's samples.
+fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
+    text.lines().filter_map(move |line| {
+        let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.split_once("} ")?;
+        Some((labels, value.parse::<f64>().ok()? as u64))
+    })
+}
+
+fn label(labels: &str, name: &str) -> String {
+    let value = labels.split(',').find_map(|label| label.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_default().trim_matches('"').to_owned()
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use vk_e2e::{Dialect, Env, Kubectl, PodBuilder, Setup, phase};
+use vk_e2e::{Dialect, Env, Kubectl, PodBuilder, Setup, StreamKind, phase};
 
 use crate::ways::{Way, taking};
 
@@ -31,8 +31,7 @@ async fn every_client(env: &mut Env, way: Way) -> Result<()> {
             running.line_with("is anybody there?").await?;
             running.kill().await
         };
-        let websockets = usize::from(kubectl.dialect == Dialect::WebSocket);
-        taking(env, way, "attach", websockets, attached).await.with_context(|| kubectl.name.clone())?;
+        taking(env, way, StreamKind::Attach, &kubectl, 1, attached).await.with_context(|| kubectl.name.clone())?;
     }
     env.streams("attach", 0).await
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
-use vk_e2e::{Dialect, Env, Kubectl, Setup, noise};
+use vk_e2e::{Dialect, Env, Kubectl, Setup, StreamKind, noise};
 
 use crate::ways::{Way, taking};
 
@@ -34,8 +34,7 @@ async fn every_client(env: &mut Env, way: Way) -> Result<()> {
             ensure!(counted.text().trim() == "19", "wc says {:?}", counted.text());
             at_a_terminal(env, &kubectl).await
         };
-        let websockets = if kubectl.dialect == Dialect::WebSocket { 7 } else { 0 };
-        taking(env, way, "exec", websockets, cases).await.with_context(|| kubectl.name.clone())?;
+        taking(env, way, StreamKind::Exec, &kubectl, 7, cases).await.with_context(|| kubectl.name.clone())?;
     }
     Ok(())
 }
@@ -51,10 +50,13 @@ async fn says_both_and_exits(env: &Env, kubectl: &Kubectl, code: i32) -> Result<
 }
 
 async fn at_a_terminal(env: &Env, kubectl: &Kubectl) -> Result<()> {
-    let script = "stty size; echo to errors >&2; exit 42";
+    // A terminal's size may come only after the command has begun.
+    let script = "trap 'stty size' WINCH; stty size; cat; echo to errors >&2; exit 42";
     let mut running = env.spawn_at_terminal(kubectl, (31, 117), &["exec", "-it", "web", "--", "sh", "-c", script])?;
-    // There is one stream of output only, and lines end as at a terminal.
     running.line_with("31 117").await?;
+    // Control-D: the end of input.
+    running.say("\u{4}").await?;
+    // There is one stream of output only.
     running.line_with("to errors").await?;
     let finished = running.ended().await?;
     ensure!(finished.code == Some(42), "exit code {:?} at a terminal: {}", finished.code, finished.text());

@@ -202,7 +202,7 @@ pub(crate) async fn replaced_certificate_files_serve_new_connections_and_end_no_
     // One that is broken is told, and the one before goes on.
     let (good, lines) = (env.shown_certificate().await?, env.log().lines().count());
     env.replace("tls.crt", "nonsense")?;
-    env.line(lines, &["WARN", "tls.crt"]).await?;
+    env.line(lines, &["ERROR", "tls.crt", "the ones before serve on"]).await?;
     ensure!(env.shown_certificate().await? == good, "another certificate is shown");
     env.kubectl(&["logs", "web", "--tail=1"]).await.map(drop)
 }

@@ -76,19 +76,9 @@ fn suite() -> Result<Suite> {
         outages::thirty_seconds_without_the_api_server_are_caught_up_with,
         watches::a_thousand_pods_with_objects_of_their_own_take_few_sockets,
     }
-    // What the API server counts, and what is taken out of it afterwards, is the same for all.
     suite.allow(LONG);
     tests! { suite.alone_on_cluster:
-        exec::every_client_gets_what_a_command_says_and_its_exit_code,
-        attach::every_client_sees_what_a_container_writes_and_is_heard,
-        port_forward::every_client_forwards_ten_connections_at_once,
-        metrics_server::top_prints_what_pods_use_and_an_autoscaler_scales_on_it,
         kubelet_security::a_token_is_worth_nothing_once_the_api_server_is_away,
-    }
-    tests! { suite.alone_on_translating_cluster:
-        exec::every_client_gets_it_from_an_api_server_that_translates,
-        attach::every_client_is_heard_through_an_api_server_that_translates,
-        port_forward::every_client_forwards_through_an_api_server_that_tunnels,
     }
     suite.allow(chaos::longest()?);
     tests! { suite.alone_on_cluster:
@@ -98,6 +88,7 @@ fn suite() -> Result<Suite> {
     suite.allow(LONG);
     tests! { suite.on_cluster:
         outages::two_minutes_without_the_backend_lose_nothing,
+        metrics_server::top_prints_what_pods_use_and_an_autoscaler_scales_on_it,
         crashes::pods_are_ready_again_at_once_after_a_host_stood_still,
         admission::pods_of_controllers_that_are_refused_wait_and_are_not_made_without_end,
         backend_faults::failed_requests_double_and_lose_no_pod,
@@ -112,6 +103,11 @@ fn suite() -> Result<Suite> {
         backend_faults::listings_from_before_a_creation_end_no_pod,
         backend_faults::listings_that_lag_behind_end_and_double_no_pod,
     }
+    tests! { suite.alone_on_translating_cluster:
+        exec::every_client_gets_it_from_an_api_server_that_translates,
+        attach::every_client_is_heard_through_an_api_server_that_translates,
+        port_forward::every_client_forwards_through_an_api_server_that_tunnels,
+    }
     tests! { suite.on_translating_cluster:
         exec::a_hundred_megabytes_arrive_whole_through_a_translating_api_server,
         port_forward::a_hundred_megabytes_reach_a_real_backend_through_a_tunnel,
@@ -124,6 +120,9 @@ fn suite() -> Result<Suite> {
         kubelet_security::a_self_signed_certificate_serves_an_api_server_that_takes_any,
     }
     tests! { suite.on_cluster:
+        exec::every_client_gets_what_a_command_says_and_its_exit_code,
+        attach::every_client_sees_what_a_container_writes_and_is_heard,
+        port_forward::every_client_forwards_ten_connections_at_once,
         exec::a_terminal_echoes_and_tells_when_its_size_changes,
         exec::what_cannot_be_run_says_why,
         attach::it_ends_with_the_container,

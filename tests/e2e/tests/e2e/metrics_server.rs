@@ -15,6 +15,9 @@ const LONGEST: Duration = Duration::from_secs(280);
 
 pub(crate) async fn top_prints_what_pods_use_and_an_autoscaler_scales_on_it(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
+    env.create(env.pod("steady").asks("cpu", "100m").asks("memory", "64Mi")).await?;
+    env.create(env.pod("other").asks("cpu", "250m").asks("memory", "1Gi")).await?;
+    env.apply(BUSY).await?;
     let server = MetricsServer::start(env).await?;
     let outcome = time::timeout(LONGEST, measured_and_scaled(env)).await;
     // Whatever has happened: an API that nobody serves disturbs all other tests.
@@ -23,9 +26,6 @@ pub(crate) async fn top_prints_what_pods_use_and_an_autoscaler_scales_on_it(env:
 }
 
 async fn measured_and_scaled(env: &Env) -> Result<()> {
-    env.create(env.pod("steady").asks("cpu", "100m").asks("memory", "64Mi")).await?;
-    env.create(env.pod("other").asks("cpu", "250m").asks("memory", "1Gi")).await?;
-    env.apply(BUSY).await?;
     for (pod, cpu, memory) in [("steady", 100..=100, "64Mi"), ("other", 250..=250, "1024Mi")] {
         top(env, &["top", "pod", pod, "--no-headers"], |words| match words {
             [name, used, bytes] => {

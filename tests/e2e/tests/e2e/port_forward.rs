@@ -10,7 +10,7 @@ use tokio::{
     task::JoinHandle,
     time,
 };
-use vk_e2e::{Dialect, Env, Kubectl, PATIENCE, Setup, noise};
+use vk_e2e::{Dialect, Env, Kubectl, PATIENCE, Setup, StreamKind, noise};
 
 use crate::ways::{Way, taking};
 
@@ -42,8 +42,9 @@ async fn every_client(env: &mut Env, way: Way) -> Result<()> {
             echoed(port, noise(99, 1 << 10)).await?;
             running.kill().await
         };
-        let websockets = usize::from(kubectl.tunnels_ports());
-        taking(env, way, "portforward", websockets, forwarded).await.with_context(|| kubectl.name.clone())?;
+        taking(env, way, StreamKind::PortForward, &kubectl, 1, forwarded)
+            .await
+            .with_context(|| kubectl.name.clone())?;
     }
     env.streams("port_forward", 0).await
 }
@@ -103,7 +104,9 @@ async fn much_to_a_backend(env: &mut Env, kubectls: &[Kubectl]) -> Result<()> {
             anyhow::Ok(back)
         };
         let back = time::timeout(LONGEST_TRANSFER, transfer).await.with_context(|| kubectl.name.clone())??;
-        ensure!(back == sent, "{}: {} bytes came back, not the same {MUCH}", kubectl.name, back.len());
+        let differ = back.iter().zip(&sent).position(|(back, sent)| back != sent);
+        let what = format!("{}: {} bytes came back, the first that differs is {differ:?}", kubectl.name, back.len());
+        ensure!(back == sent, what);
         running.kill().await?;
     }
     serving.abort();

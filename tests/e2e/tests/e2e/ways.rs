@@ -1,53 +1,49 @@
-//! The ways from a client to the node, and how the API server's own count proves which one was taken.
+//! The ways from a client to the node, and how the node's own count, and the API server's, prove which one was taken.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use vk_e2e::{Env, Websockets};
+use vk_e2e::{Env, Kubectl, PATIENCE, StreamKind, Upgrade, eventually};
 
-/// What the API server does with WebSockets of clients.
+/// What the API server does with WebSockets of clients. SPDY it passes on either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// It passes them on to the node, which says that it takes them.
     Through,
-    /// They end there, and SPDY goes on to the node.
+    /// They end there, and SPDY goes on to the node. No other test may stream through the same API server meanwhile.
     Translated,
 }
 
-impl Way {
-    /// What it counts them as.
-    fn counted_as(self, subresource: &str) -> &'static str {
-        match (self, subresource) {
-            (Self::Through, _) => "proxied_to_kubelet",
-            (Self::Translated, "portforward") => "tunneled_at_apiserver",
-            (Self::Translated, _) => "translated_at_apiserver",
-        }
-    }
-}
-
-/// Does `work`, which must come through the API server as so many WebSockets for a subresource, all on this way. What comes
-/// as SPDY is not counted. No other test may stream meanwhile.
+/// Does `work`, which must reach the node as so many streams of a kind, and all of them in the protocol that this way makes
+/// of what kubectl speaks.
 pub(crate) async fn taking<T>(
     env: &Env,
     way: Way,
-    subresource: &str,
-    websockets: usize,
+    kind: StreamKind,
+    kubectl: &Kubectl,
+    streams: u64,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let before = env.websockets().await?;
+    let is_websocket = kubectl.uses_websockets(kind);
+    let (upgraded_before, translated_before) = (env.upgrades().await?, env.translated(kind).await?);
     let done = work.await?;
-    let after = env.websockets().await?;
-    let grown: Websockets = after
-        .into_iter()
-        .filter(|((of, _), _)| of == subresource)
-        .map(|(key, count)| {
-            let earlier = before.get(&key).copied().unwrap_or_default();
-            (key, count.saturating_sub(earlier))
-        })
-        .filter(|(_, count)| *count > 0)
-        .collect();
-    let mut wanted = Websockets::new();
-    if websockets > 0 {
-        wanted.insert((subresource.to_owned(), way.counted_as(subresource).to_owned()), websockets as u64);
-    }
-    ensure!(grown == wanted, "WebSockets that the API server has passed on: {grown:?}, not {wanted:?}");
+    let upgraded = grown(env.upgrades().await?, &upgraded_before);
+    let wanted = BTreeMap::from([(Upgrade::of(kind, is_websocket && way == Way::Through), streams)]);
+    ensure!(upgraded == wanted, "it came to the node as {upgraded:?}, not as {wanted:?}");
+    let wanted = if is_websocket && way == Way::Translated { streams } else { 0 };
+    // It counts them when they have ended.
+    eventually("the API server's count of what it translates", PATIENCE, async || {
+        let translated = env.translated(kind).await.map_err(|error| error.to_string())? - translated_before;
+        if translated == wanted { Ok(()) } else { Err(format!("{translated}, not {wanted}")) }
+    })
+    .await?;
     Ok(done)
+}
+
+fn grown(after: BTreeMap<Upgrade, u64>, before: &BTreeMap<Upgrade, u64>) -> BTreeMap<Upgrade, u64> {
+    let grown = after.into_iter().map(|(upgrade, count)| {
+        let count = count - before.get(&upgrade).copied().unwrap_or_default();
+        (upgrade, count)
+    });
+    grown.filter(|(_, count)| *count > 0).collect()
 }
