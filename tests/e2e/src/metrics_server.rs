@@ -46,7 +46,8 @@ impl MetricsServer {
             .arg(env.bench.path("metrics-server"))
             .arg("--kubelet-certificate-authority")
             .arg(env.cluster.authority())
-            .args(["--kubelet-preferred-address-types=InternalIP", "--kubelet-request-timeout=5s"])
+            .args(["--kubelet-preferred-address-types=InternalIP", "--kubelet-use-node-status-port"])
+            .arg("--kubelet-request-timeout=5s")
             // The least that it takes.
             .arg("--metric-resolution=10s")
             .env_clear()
