@@ -65,7 +65,7 @@ fn transport(url: &str) -> Result<Transport> {
 
 pub(crate) fn step(store: &dyn Store, pod: &PodId, state: &mut State, events: Vec<Event>) -> Result<Vec<Action>> {
     match state {
-        State::Shell(shell) => shell.step(pod, store, events),
+        State::Shell(shell) => Ok(shell.step(pod, store, events)),
         State::Attachment(attachment) => attachment.step(pod, store, events),
         State::Echo => Ok(echo(events)),
         State::RelayedCommand { stdin } => relay_command(events, *stdin),
