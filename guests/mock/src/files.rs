@@ -1,26 +1,37 @@
 //! The files of emulated containers, in the host's cache for an hour: there as long as nobody relies on them.
 //!
 //! ```text
-//!   file/UID/CONTAINER/PATH               what the file is
-//!   data/UID/CONTAINER/PATH/AGE/NUMBER    what is in it, in pieces as they were written
+//!   file/UID/CONTAINER/PATH                    what the file is
+//!   data/UID/CONTAINER/PATH/AGE/NUMBER/SIZE    what is in it, in pieces as they were written
 //! ```
+//!
+//! The sizes are in the keys, so that what all files hold together is counted without reading them. Pieces count from
+//! when they are written, whether or not their file is ever finished.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
-use vk_sdk::{Result, cache};
-
-use crate::store::now;
+use vk_sdk::cache;
 
 const LIFETIME: Duration = Duration::from_secs(3600);
-/// What all files may hold together: half of the smallest sensible cache, which the pods are kept in too.
+/// What all files may hold together: half of the host's usual cache, in which the pods are kept too.
 const CAPACITY: u64 = 32 << 20;
+/// What an entry of the cache counts for beside the bytes of a file, so that files take no more than half of the usual
+/// number of entries either. There is room in it for a key, and for what is known of a file.
+const ENTRY: u64 = 1 << 10;
 /// The longest path; the cache's keys have room for it.
 pub(crate) const MAX_PATH: usize = 512;
 
-/// The files of one container.
+/// The files of one container, as one step uses them.
 pub(crate) struct Files {
     scope: String,
+    /// What all files hold, once it was counted: then only this step's own changes are followed, since to count at each
+    /// of them takes long when there are many files.
+    used: Cell<Option<u64>>,
 }
 
 /// What is known of a file or a directory.
@@ -40,13 +51,11 @@ pub(crate) struct Entry {
 pub(crate) struct Writer {
     path: String,
     entry: Entry,
-    /// What there is room for.
-    room: u64,
 }
 
 impl Files {
     pub(crate) fn new(uid: &str, container: &str) -> Self {
-        Self { scope: format!("{uid}/{container}") }
+        Self { scope: format!("{uid}/{container}"), used: Cell::new(None) }
     }
 
     pub(crate) fn entry(&self, path: &str) -> Option<Entry> {
@@ -55,7 +64,8 @@ impl Files {
 
     /// A piece of a file; `None` after the last, or if the cache has forgotten it.
     pub(crate) fn piece(&self, path: &str, entry: &Entry, number: u32) -> Option<Vec<u8>> {
-        if number < entry.pieces { cache::get(&self.data_key(path, entry.age, number)) } else { None }
+        let key = cache::keys(&self.piece_key(path, entry.age, number)).pop()?;
+        cache::get(&key)
     }
 
     pub(crate) fn is_directory(&self, path: &str) -> bool {
@@ -74,31 +84,69 @@ impl Files {
         paths.into_iter()
     }
 
-    pub(crate) fn make_directory(&self, path: &str, mode: u32, modified: u64) -> Result<()> {
-        let entry = Entry { directory: true, mode, modified, size: 0, pieces: 0, age: 0 };
-        cache::set_json(&self.key(path), &entry, LIFETIME)
+    /// Makes a directory; says whether there was room.
+    pub(crate) fn make_directory(&self, path: &str, mode: u32, modified: u64) -> bool {
+        let old = self.entry(path).filter(|old| !old.directory);
+        let made = self.set_entry(path, &Entry { directory: true, mode, modified, size: 0, pieces: 0, age: 0 });
+        if let Some(old) = old.filter(|_| made) {
+            self.forget(path, &old);
+        }
+        made
     }
 
     pub(crate) fn write(&self, path: &str, mode: u32, modified: u64) -> Writer {
-        let sizes = cache::keys("file/").into_iter().filter_map(|key| cache::get_json::<Entry>(&key));
-        let used = sizes.map(|entry| entry.size).sum();
-        let entry = Entry { directory: false, mode, modified, size: 0, pieces: 0, age: now() };
-        Writer { path: path.to_owned(), entry, room: CAPACITY.saturating_sub(used) }
+        let entry = Entry { directory: false, mode, modified, size: 0, pieces: 0, age: age() };
+        Writer { path: path.to_owned(), entry }
+    }
+
+    fn set_entry(&self, path: &str, entry: &Entry) -> bool {
+        let key = self.key(path);
+        let is_new = cache::get(&key).is_none();
+        (!is_new || self.take_room(ENTRY)) && cache::set_json(&key, entry, LIFETIME).is_ok()
+    }
+
+    /// Takes room for so many bytes, if there is.
+    fn take_room(&self, bytes: u64) -> bool {
+        let used = self.used.get().unwrap_or_else(count).saturating_add(bytes);
+        let fits = used <= CAPACITY;
+        self.used.set(Some(if fits { used } else { used - bytes }));
+        fits
     }
 
     fn key(&self, path: &str) -> String {
         format!("file/{}{path}", self.scope)
     }
 
-    fn data_key(&self, path: &str, age: u64, number: u32) -> String {
-        format!("data/{}{path}/{age}/{number}", self.scope)
+    fn age_key(&self, path: &str, age: u64) -> String {
+        format!("data/{}{path}/{age}/", self.scope)
+    }
+
+    fn piece_key(&self, path: &str, age: u64, number: u32) -> String {
+        format!("{}{number}/", self.age_key(path, age))
     }
 
     fn forget(&self, path: &str, entry: &Entry) {
-        for number in 0..entry.pieces {
-            cache::remove(&self.data_key(path, entry.age, number));
-        }
+        let pieces = cache::keys(&self.age_key(path, entry.age));
+        pieces.iter().for_each(|key| cache::remove(key));
+        self.used.set(self.used.get().map(|used| used.saturating_sub(taken(&pieces))));
     }
+}
+
+/// Tells files apart that have the same name one after the other: the time in nanoseconds.
+fn age() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What all files of all containers hold.
+fn count() -> u64 {
+    taken(&cache::keys("data/")) + ENTRY * cache::keys("file/").len() as u64
+}
+
+/// What these pieces take.
+fn taken(pieces: &[String]) -> u64 {
+    let size = |key: &String| key.rsplit('/').next().and_then(|size| size.parse::<u64>().ok()).unwrap_or(0);
+    pieces.iter().map(|key| ENTRY + size(key)).sum()
 }
 
 impl Writer {
@@ -108,24 +156,31 @@ impl Writer {
 
     /// Appends a piece; says whether there was room.
     pub(crate) fn append(&mut self, files: &Files, piece: &[u8]) -> bool {
-        let size = self.entry.size + piece.len() as u64;
-        if size > self.room {
+        let size = piece.len() as u64;
+        if size == 0 {
+            return true;
+        }
+        if !files.take_room(ENTRY + size) {
             return false;
         }
-        if !piece.is_empty() {
-            cache::set(&files.data_key(&self.path, self.entry.age, self.entry.pieces), piece, LIFETIME);
-            self.entry.size = size;
-            self.entry.pieces += 1;
-        }
+        let key = files.piece_key(&self.path, self.entry.age, self.entry.pieces);
+        cache::set(&format!("{key}{size}"), piece, LIFETIME);
+        self.entry.size += size;
+        self.entry.pieces += 1;
         true
     }
 
-    /// Puts the file in the place of what had its name.
-    pub(crate) fn finish(self, files: &Files) -> Result<()> {
-        if let Some(old) = files.entry(&self.path).filter(|old| old.age != self.entry.age) {
+    /// Puts the file in the place of what had its name; says whether there was room, without which it is given up.
+    pub(crate) fn finish(self, files: &Files) -> bool {
+        let old = files.entry(&self.path);
+        if !files.set_entry(&self.path, &self.entry) {
+            self.give_up(files);
+            return false;
+        }
+        if let Some(old) = old.filter(|old| old.age != self.entry.age) {
             files.forget(&self.path, &old);
         }
-        cache::set_json(&files.key(&self.path), &self.entry, LIFETIME)
+        true
     }
 
     /// Leaves what had its name as it was.
@@ -162,7 +217,7 @@ mod tests {
     fn put(files: &Files, path: &str, pieces: &[&[u8]]) {
         let mut writer = files.write(path, 0o644, 7);
         assert!(pieces.iter().all(|piece| writer.append(files, piece)));
-        writer.finish(files).unwrap();
+        assert!(writer.finish(files));
     }
 
     fn read(files: &Files, path: &str) -> Vec<u8> {
@@ -188,11 +243,40 @@ mod tests {
         let files = Files::new("u", "c");
         put(&files, "/a", &[&vec![0; 20 << 20]]);
         let mut writer = files.write("/b", 0o644, 7);
-        assert!(writer.append(&files, &vec![0; 12 << 20]));
+        // Beside its bytes counts what the entries take: the file and the piece of the one, the piece of the other.
+        let rest = (12 << 20) - 3 * 1024;
+        assert!(writer.append(&files, &vec![0; rest]));
         assert!(!writer.append(&files, &[0]));
         writer.give_up(&files);
         assert_eq!(files.entry("/b"), None);
         assert_eq!(cache::keys("data/u/c/b").len(), 0);
+        put(&files, "/b", &[&vec![0; rest - 1024]]);
+        assert!(!files.make_directory("/d", 0o755, 7) && !files.write("/e", 0o644, 7).finish(&files));
+        // What is there may still become another, as long as both fit in.
+        assert!(files.write("/a", 0o644, 7).finish(&files) && files.make_directory("/d", 0o755, 7));
+        assert_eq!(read(&files, "/a"), b"");
+    }
+
+    #[test]
+    fn who_writes_at_the_same_time_shares_the_room() {
+        let step = |uid| Files::new(uid, "c");
+        let mut writers = ["u", "v", "w"].map(|uid| (uid, step(uid).write("/a", 0o644, 7)));
+        let mut rounds = 0_u64;
+        while writers.iter_mut().all(|(uid, writer)| writer.append(&step(uid), &[0; 1 << 20])) {
+            rounds += 1;
+        }
+        assert_eq!(rounds, 10);
+        assert!(count() <= CAPACITY, "{}", count());
+        let [first, ..] = writers;
+        first.1.give_up(&step(first.0));
+        assert!(step("x").write("/a", 0o644, 7).append(&step("x"), &[0; 1 << 20]));
+    }
+
+    #[test]
+    fn files_without_contents_take_no_more_than_their_share_of_entries() {
+        let files = Files::new("u", "c");
+        let made = (0..100_000).take_while(|number| files.make_directory(&format!("/{number}"), 0o755, 7)).count();
+        assert_eq!(made, 32 << 10);
     }
 
     #[test]

@@ -120,31 +120,15 @@ fn rfc3339(milliseconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mock_model::{Facts, Order};
-    use serde_json::json;
     use vk_sdk::ErrorKind;
 
     use super::*;
-    use crate::tests::annotated;
-
-    const CREATED: u64 = 1_700_000_000_000;
-
-    /// A container that was created at a time that is easily read, and is looked at so many milliseconds later.
-    struct Container(Order);
+    use crate::tests::{CREATED, Container};
 
     impl Container {
-        fn new(annotations: &[(&str, &str)]) -> Self {
-            let pod = json!({
-                "metadata": {"uid": "u", "annotations": annotated(annotations)},
-                "spec": {"containers": [{"name": "c"}]},
-            });
-            Self(Order::parse(&pod.to_string()).unwrap())
-        }
-
         fn read(&self, query: &Query, after: Option<&Cursor>, at: u64) -> Result<Chunk> {
-            let (now, facts) = (CREATED + at, Facts { created: CREATED, ..Facts::default() });
-            let state = self.0.plan.state(&facts, now);
-            read_at(now, &Details { state, workload: self.0.workload.clone() }, query, after)
+            let (now, details) = self.at(at);
+            read_at(now, &details, query, after)
         }
     }
 

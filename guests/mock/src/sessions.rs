@@ -12,7 +12,7 @@ use vk_sdk::{
 use crate::{
     attach::Attachment,
     shell::Shell,
-    store::{Store, running},
+    store::{Store, now, running},
 };
 
 /// What is known of a session.
@@ -42,7 +42,7 @@ pub(crate) fn open(store: &dyn Store, pod: &PodId, request: Request) -> Result<O
             None => Opened::unconnected(State::Shell(Shell::new(exec))),
         },
         (Request::Attach(attach), workload) => {
-            Opened::unconnected(State::Attachment(Attachment::new(attach, &details.state, &workload.log)))
+            Opened::unconnected(State::Attachment(Attachment::new(attach, &details.state, &workload.log, now())))
         }
         (Request::PortForward(_), workload) => match workload.port_forward {
             Some((host, port)) => Opened::over(Transport::tcp(host, port), State::RelayedPort),
@@ -65,7 +65,7 @@ fn transport(url: &str) -> Result<Transport> {
 
 pub(crate) fn step(store: &dyn Store, pod: &PodId, state: &mut State, events: Vec<Event>) -> Result<Vec<Action>> {
     match state {
-        State::Shell(shell) => shell.step(pod, store, events),
+        State::Shell(shell) => Ok(shell.step(pod, store, events)),
         State::Attachment(attachment) => attachment.step(pod, store, events),
         State::Echo => Ok(echo(events)),
         State::RelayedCommand { stdin } => relay_command(events, *stdin),
@@ -86,35 +86,42 @@ fn echo(events: Vec<Event>) -> Vec<Action> {
 }
 
 fn relay_port(events: Vec<Event>) -> Result<Vec<Action>> {
-    let mut actions = Vec::new();
-    for event in events {
-        match event {
-            Event::Opened(_) => actions.push(Action::Relay),
-            Event::Refused(answer) => return Err(refused(&answer)),
-            // The host copies the rest, and the end of it.
-            _ => {}
-        }
-    }
-    Ok(actions)
+    relay(events, |event| match event {
+        Event::Refused(answer) => Err(refused(&answer)),
+        // The host copies the rest, and the end of it.
+        _ => Ok(None),
+    })
 }
 
 fn relay_command(events: Vec<Event>, stdin: bool) -> Result<Vec<Action>> {
-    let mut actions = Vec::new();
+    relay(events, |event| match event {
+        Event::Refused(answer) => Err(refused(&answer)),
+        // On a WebSocket the host leaves it to the provider. Without input the end of it means nothing.
+        Event::InputClosed if stdin => Ok(Some(Action::CloseSend)),
+        Event::Disconnected(ending) => match ending.code {
+            None | Some(1000) => Ok(Some(Action::Exit(0))),
+            Some(code) => {
+                let reason = ending.reason;
+                Err(Error::unavailable(format!("the backend closed with code {code}: {reason}")))
+            }
+        },
+        _ => Ok(None),
+    })
+}
+
+/// Has the host relay once the connection stands. What the client sent before is still the provider's to send, ahead of
+/// what the host then copies.
+fn relay(events: Vec<Event>, mut other: impl FnMut(Event) -> Result<Option<Action>>) -> Result<Vec<Action>> {
+    let (mut actions, mut begins) = (Vec::new(), false);
     for event in events {
         match event {
-            Event::Opened(_) => actions.push(Action::Relay),
-            Event::Refused(answer) => return Err(refused(&answer)),
-            // On a WebSocket the host leaves it to the provider. Without input the end of it means nothing.
-            Event::InputClosed if stdin => actions.push(Action::CloseSend),
-            Event::Disconnected(ending) => match ending.code {
-                None | Some(1000) => actions.push(Action::Exit(0)),
-                Some(code) => {
-                    let reason = ending.reason;
-                    return Err(Error::unavailable(format!("the backend closed with code {code}: {reason}")));
-                }
-            },
-            _ => {}
+            Event::Opened(_) => begins = true,
+            Event::Input(bytes) => actions.push(Action::SendBinary(bytes)),
+            event => actions.extend(other(event)?),
         }
+    }
+    if begins {
+        actions.push(Action::Relay);
     }
     Ok(actions)
 }

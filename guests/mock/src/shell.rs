@@ -27,7 +27,7 @@ use vk_sdk::{
 
 use self::{
     command::{SHELL, Started, World, fail},
-    job::Turn,
+    job::{Reads, Turn},
     pipeline::{Sink, Stage},
     syntax::{Command, Condition},
     terminal::{Terminal, shown},
@@ -43,7 +43,7 @@ const BUDGET: usize = 1 << 20;
 const SMALL: usize = 64 << 10;
 /// How much a turn counts for, whatever it moves.
 const TURN: usize = 4 << 10;
-/// How much input is kept that no command has read: the session's state has room for it.
+/// How much input is kept for commands that are still to read it: the session's state has room for it.
 const MAX_INPUT: usize = 32 << 10;
 /// How many scripts may run each other.
 const MAX_DEPTH: usize = 8;
@@ -102,26 +102,69 @@ impl Shell {
         }
     }
 
-    pub(crate) fn step(&mut self, pod: &PodId, store: &dyn Store, events: Vec<Event>) -> Result<Vec<Action>> {
+    pub(crate) fn step(&mut self, pod: &PodId, store: &dyn Store, events: Vec<Event>) -> Vec<Action> {
+        let files = Files::new(&pod.uid, &self.container);
         let mut actions = Vec::new();
         if events.contains(&Event::Abandoned) {
-            return Ok(actions);
+            self.give_up(&files);
+        } else if let Err(error) = self.advance(pod, store, &files, events, &mut actions) {
+            self.give_up(&files);
+            // Behind what was written before.
+            actions.push(Action::Fail(error));
         }
+        actions
+    }
+
+    fn advance(
+        &mut self,
+        pod: &PodId,
+        store: &dyn Store,
+        files: &Files,
+        events: Vec<Event>,
+        actions: &mut Vec<Action>,
+    ) -> Result<()> {
         for event in events {
-            if self.take(event, &mut actions) {
+            if self.take(event, files, actions) {
                 actions.push(Action::Exit(128 + 2));
-                return Ok(actions);
+                return Ok(());
             }
         }
-        self.run(pod, store, &mut actions)?;
-        if self.input.len() > MAX_INPUT {
-            return Err(Error::exhausted("the mock keeps no more than 32 KiB of input that its commands do not read"));
+        if let Some(code) = self.run(pod, store, files, actions)? {
+            self.give_up(files);
+            actions.push(Action::Exit(code));
+            return Ok(());
         }
-        Ok(actions)
+        if !self.may_read() {
+            self.input.clear();
+        }
+        if self.input.len() > MAX_INPUT {
+            return Err(Error::exhausted(
+                "the mock keeps no more than 32 KiB of input that its commands do not yet read",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether anything that runs, or is still to run, may come to read the input.
+    fn may_read(&self) -> bool {
+        self.stages.first().is_some_and(|stage| stage.reads() != Reads::Never)
+            || self.frames.iter().any(|frame| match frame {
+                Frame::Command(_) | Frame::Prompt { .. } => true,
+                Frame::Script { source, next, .. } => {
+                    let mut rest = syntax::parse(source).unwrap_or_default().into_iter().skip(*next);
+                    rest.any(|pipeline| pipeline.commands.first().is_some_and(command::may_read))
+                }
+            })
+    }
+
+    /// Ends what runs, leaves the files that it was writing as they were, and drops the input.
+    fn give_up(&mut self, files: &Files) {
+        self.input.clear();
+        pipeline::give_up(std::mem::take(&mut self.stages), files);
     }
 
     /// Takes an event; says whether it ended everything.
-    fn take(&mut self, event: Event, actions: &mut Vec<Action>) -> bool {
+    fn take(&mut self, event: Event, files: &Files, actions: &mut Vec<Action>) -> bool {
         match (event, &mut self.terminal) {
             (Event::Input(mut bytes), None) => self.input.append(&mut bytes),
             (Event::Input(bytes), Some(terminal)) => {
@@ -130,7 +173,7 @@ impl Shell {
                     actions.push(Action::Output(typed.echo));
                 }
                 self.closed |= typed.closed;
-                if typed.interrupted && self.interrupt() {
+                if typed.interrupted && self.interrupt(files) {
                     return true;
                 }
                 self.input.append(&mut typed.input);
@@ -148,9 +191,8 @@ impl Shell {
     }
 
     /// Ends what runs; says whether nothing is left.
-    fn interrupt(&mut self) -> bool {
-        self.stages.clear();
-        self.input.clear();
+    fn interrupt(&mut self, files: &Files) -> bool {
+        self.give_up(files);
         let prompt = self.frames.iter().rposition(|frame| matches!(frame, Frame::Prompt { .. }));
         self.frames.truncate(prompt.map_or(0, |prompt| prompt + 1));
         if let Some(Frame::Prompt { shown }) = self.frames.last_mut() {
@@ -160,8 +202,8 @@ impl Shell {
         self.frames.is_empty()
     }
 
-    fn run(&mut self, pod: &PodId, store: &dyn Store, actions: &mut Vec<Action>) -> Result<()> {
-        let files = Files::new(&pod.uid, &self.container);
+    /// Goes on for a step; yields the exit code, if everything is over.
+    fn run(&mut self, pod: &PodId, store: &dyn Store, files: &Files, actions: &mut Vec<Action>) -> Result<Option<i32>> {
         let known = OnceCell::new();
         let container = self.container.clone();
         let variables = || match known.get() {
@@ -172,37 +214,34 @@ impl Shell {
         while work < BUDGET {
             if self.stages.is_empty() {
                 let size = self.terminal.as_ref().map(|terminal| (terminal.rows, terminal.columns));
-                let world = World { files: &files, pod_name: &pod.name, size, variables: &variables };
+                let world = World { files, pod_name: &pod.name, size, variables: &variables };
                 work += TURN;
                 match self.next(&world, actions)? {
                     Next::Started => {}
-                    Next::Hungry => return Ok(()),
-                    Next::Over(code) => {
-                        actions.push(Action::Exit(code));
-                        return Ok(());
-                    }
+                    Next::Hungry => return Ok(None),
+                    Next::Over(code) => return Ok(Some(code)),
                 }
             }
             let mut sink = Sink::default();
-            let turn = pipeline::turn(&mut self.stages, &files, &mut self.input, self.closed, &mut sink)?;
+            let turn = pipeline::turn(&mut self.stages, files, &mut self.input, self.closed, &mut sink)?;
             work += sink.moved + TURN;
             self.emit(sink, actions);
             match turn {
                 Turn::Done(code) => {
                     self.status = code;
-                    pipeline::finish(std::mem::take(&mut self.stages), &files)?;
+                    pipeline::finish(std::mem::take(&mut self.stages), files)?;
                 }
                 Turn::More => {}
-                Turn::Hungry => return Ok(()),
+                Turn::Hungry => return Ok(None),
                 Turn::Asleep(until) => {
                     let wait = Duration::from_millis(until.saturating_sub(now()).max(1));
                     actions.push(Action::wake_after(wait));
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         }
         actions.push(Action::wake_after(Duration::ZERO));
-        Ok(())
+        Ok(None)
     }
 
     fn emit(&self, sink: Sink, actions: &mut Vec<Action>) {

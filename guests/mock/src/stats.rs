@@ -4,22 +4,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mock_model::{ContainerState, Workload, wire::Details};
 use vk_sdk::{
-    ErrorKind, PodId, Result,
-    stats::{ContainerUsage, PodUsage, Usage},
+    PodId, Result,
+    stats::{self, ContainerUsage, PodUsage, Usage},
 };
 
 use crate::store::{Store, now};
 
 pub(crate) fn read(store: &dyn Store, pods: Vec<PodId>) -> Result<Vec<PodUsage>> {
-    let mut usages = Vec::with_capacity(pods.len());
-    for pod in pods {
-        match store.look(&pod) {
-            Ok(details) => usages.push(of_pod(pod, &details, now())),
-            Err(error) if error.kind == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(usages)
+    stats::read_each(pods, |pod| {
+        let details = store.look(&pod)?;
+        Ok(of_pod(pod, &details, now()))
+    })
 }
 
 fn of_pod(pod: PodId, details: &Details, now: u64) -> PodUsage {

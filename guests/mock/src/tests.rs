@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, thread::sleep, time::Duration};
 
+use mock_model::{Facts, Order, wire::Details};
 use serde_json::{Value, json};
 use vk_sdk::{Aspects, Changes, ErrorKind, Extent, cache};
 
@@ -12,6 +13,28 @@ mod reach;
 /// Annotations of the mock's.
 pub(crate) fn annotated<'a>(annotations: &[(&str, &'a str)]) -> BTreeMap<String, &'a str> {
     annotations.iter().map(|(name, value)| (format!("{}{name}", mock_model::PREFIX), *value)).collect()
+}
+
+/// When a [`Container`] was created: a time that is easily read.
+pub(crate) const CREATED: u64 = 1_700_000_000_000;
+
+/// A pod with one container, whose time is the test's.
+pub(crate) struct Container(Order);
+
+impl Container {
+    pub(crate) fn new(annotations: &[(&str, &str)]) -> Self {
+        let pod = json!({
+            "metadata": {"uid": "u", "annotations": annotated(annotations)},
+            "spec": {"containers": [{"name": "c"}]},
+        });
+        Self(Order::parse(&pod.to_string()).unwrap())
+    }
+
+    /// The time so many milliseconds after its creation, and what is known of it then.
+    pub(crate) fn at(&self, milliseconds: u64) -> (u64, Details) {
+        let (now, facts) = (CREATED + milliseconds, Facts { created: CREATED, ..Facts::default() });
+        (now, Details { state: self.0.plan.state(&facts, now), workload: self.0.workload.clone() })
+    }
 }
 
 fn mock() -> Mock {

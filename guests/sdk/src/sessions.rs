@@ -33,10 +33,15 @@ pub trait Sessions: Provider {
     /// Begins a session: says what is known of it at first, and how the backend is reached.
     fn open(&self, pod: PodId, request: Request) -> Result<Opened<Self::State>>;
 
-    /// Turns the events that are waiting into actions, both in order. An error ends the session, as [`Action::Fail`] does.
+    /// Turns the events that are waiting into actions, both in order.
     ///
-    /// The first event is [`Event::Opened`], or [`Event::Refused`] if the backend answered something else; the last one,
-    /// if the client goes, [`Event::Abandoned`].
+    /// The first event is [`Event::Opened`], also over no connection, or [`Event::Refused`] if the backend answered
+    /// something else; the last one, if the client goes, [`Event::Abandoned`].
+    ///
+    /// # Errors
+    ///
+    /// An error ends the session, and with it goes all that this step would have done for the events before. To have
+    /// the client see that first, end with [`Action::Fail`].
     fn step(&self, pod: &PodId, state: &mut Self::State, events: Vec<Event>) -> Result<Vec<Action>>;
 }
 

@@ -3,12 +3,39 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use crate::bindings::stats::exports::vk::provider::stats::{ContainerUsage, NetworkUsage, PodUsage, Usage};
-use crate::{PodId, Provider, Result};
+use crate::{ErrorKind, PodId, Provider, Result};
 
 /// Says what pods use. Implement it beside [`Provider`], and export it: `export!(MyProvider: Stats)`.
 pub trait Stats: Provider {
     /// The usage of these pods, without those that cannot be read. The host asks for a hundred at most at a time.
+    ///
+    /// A backend that has no call for several pods at once is asked with [`read_each`].
     fn read_usage(&self, pods: Vec<PodId>) -> Result<Vec<PodUsage>>;
+}
+
+/// Reads one pod after the other, and leaves out those that cannot be read: one that was just deleted does not take the
+/// figures of all others with it.
+///
+/// # Errors
+///
+/// The last one, if no pod could be read, for another reason than that none is there.
+pub fn read_each(pods: Vec<PodId>, mut read: impl FnMut(PodId) -> Result<PodUsage>) -> Result<Vec<PodUsage>> {
+    let (mut usages, mut failure) = (Vec::with_capacity(pods.len()), None);
+    for pod in pods {
+        let name = pod.full_name();
+        match read(pod) {
+            Ok(usage) => usages.push(usage),
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            Err(error) => {
+                crate::debug!(pod = name, "what the pod uses cannot be read: {}", error.message);
+                failure = Some(error);
+            }
+        }
+    }
+    match failure {
+        Some(error) if usages.is_empty() => Err(error),
+        _ => Ok(usages),
+    }
 }
 
 impl PodUsage {
@@ -71,4 +98,29 @@ impl Usage {
 fn unix_milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    fn read(uids: &str) -> Result<Vec<String>> {
+        let pod = |uid: char| PodId { namespace: "d".into(), name: "p".into(), uid: uid.into(), handle: None };
+        let read = |pod: PodId| match pod.uid.as_str() {
+            "g" => Err(Error::not_found("gone")),
+            "b" => Err(Error::unavailable("broken")),
+            _ => Ok(PodUsage::new(pod, Vec::new())),
+        };
+        Ok(read_each(uids.chars().map(pod).collect(), read)?.into_iter().map(|usage| usage.pod.uid).collect())
+    }
+
+    #[test]
+    fn a_pod_that_cannot_be_read_takes_no_other_with_it() {
+        assert_eq!(read("1g2b3"), Ok(vec!["1".to_owned(), "2".to_owned(), "3".to_owned()]));
+        for nothing in ["", "gg"] {
+            assert_eq!(read(nothing), Ok(Vec::new()));
+        }
+        assert_eq!(read("gbg"), Err(Error::unavailable("broken")));
+    }
 }

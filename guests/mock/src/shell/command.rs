@@ -6,6 +6,7 @@ use vk_sdk::Result;
 
 use super::{
     job::{Filter, Job, Print, Read, Source, Unit},
+    syntax::Command,
     tar,
 };
 use crate::{
@@ -16,6 +17,9 @@ use crate::{
 /// What people see who ask for another one.
 const KNOWN: &str = "cat, echo, env, exit, false, head -c, hostname, kill $$, printenv, sh, sha256sum, sleep, stty size, \
                      tail -c, tar, test, trap 'stty size' WINCH, true, wc";
+
+/// Those that may read their input.
+const READERS: &[&str] = &["ash", "bash", "cat", "head", "sh", "sha256sum", "tail", "tar", "wc"];
 
 /// What a command needs to know of the world.
 pub(crate) struct World<'a> {
@@ -51,8 +55,7 @@ impl From<Print> for Started {
 pub(crate) fn start(words: &[String], status: i32, world: &World<'_>) -> Result<Started> {
     let Some((name, arguments)) = words.split_first() else { return Ok(done(0)) };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // Programs may be named by their path.
-    let name = name.rsplit('/').next().unwrap_or_default();
+    let name = program(name);
     Ok(match (name, arguments.as_slice()) {
         ("true" | ":", _) => done(0),
         ("false", _) => done(1),
@@ -112,6 +115,21 @@ pub(crate) fn start(words: &[String], status: i32, world: &World<'_>) -> Result<
         }
         _ => fail(127, format!("{name}: not found: the mock emulates only {KNOWN}")),
     })
+}
+
+/// Programs may be named by their path.
+fn program(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or_default()
+}
+
+/// Whether a command of a script may come to read its input.
+pub(crate) fn may_read(command: &Command) -> bool {
+    let name = command.words.first().map(|word| word.expand(|_| Err(())));
+    match name {
+        Some(Ok(Some(name))) => READERS.contains(&program(&name)),
+        // Only variables tell.
+        _ => true,
+    }
 }
 
 /// The number that `$$` stands for.

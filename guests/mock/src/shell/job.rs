@@ -112,7 +112,32 @@ pub(crate) enum Turn {
     Asleep(u64),
 }
 
+/// Whether a command reads its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// In its next turn, all that is there or all that it ever wants.
+    Now,
+    /// Once it is done with something else.
+    Later,
+    Never,
+}
+
 impl Job {
+    pub(crate) fn reads(&self) -> Reads {
+        match self {
+            Self::Print(_) | Self::Sleep(_) | Self::Pack(_) => Reads::Never,
+            Self::Read(read) => read.reads(),
+            Self::Unpack(_) => Reads::Now,
+        }
+    }
+
+    /// Ends it where it is.
+    pub(crate) fn give_up(self, files: &Files) {
+        if let Self::Unpack(mut unpacker) = self {
+            unpacker.give_up(files);
+        }
+    }
+
     pub(crate) fn turn(&mut self, desk: &mut Desk<'_>) -> Result<Turn> {
         match self {
             Self::Print(print) => {
@@ -124,12 +149,22 @@ impl Job {
             Self::Sleep(_) => Ok(Turn::Done(0)),
             Self::Read(read) => read.turn(desk),
             Self::Pack(packer) => Ok(packer.turn(desk)),
-            Self::Unpack(unpacker) => unpacker.turn(desk),
+            Self::Unpack(unpacker) => Ok(unpacker.turn(desk)),
         }
     }
 }
 
 impl Read {
+    fn reads(&self) -> Reads {
+        let is_input = |source: &Source| matches!(source, Source::Input);
+        match self.sources.front() {
+            _ if matches!(self.filter, Filter::Head(0)) => Reads::Never,
+            Some(Source::Input) => Reads::Now,
+            _ if self.sources.iter().any(is_input) => Reads::Later,
+            _ => Reads::Never,
+        }
+    }
+
     fn turn(&mut self, desk: &mut Desk<'_>) -> Result<Turn> {
         let wanted = match &self.filter {
             Filter::Head(0) => return self.finish(desk),

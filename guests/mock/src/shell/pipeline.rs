@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use vk_sdk::{Error, Result};
 
 use super::{
-    job::{Desk, Job, Print, Turn},
+    job::{Desk, Job, Print, Reads, Turn},
     syntax::{Redirect, To},
 };
 use crate::{
@@ -105,18 +105,17 @@ pub(crate) fn turn(
     sink: &mut Sink,
 ) -> Result<Turn> {
     let count = stages.len();
+    let runs = runs(stages);
     let mut between: Option<(Vec<u8>, bool)> = None;
     let mut whole = Turn::Hungry;
-    for (index, stage) in stages.iter_mut().enumerate() {
+    for (index, (stage, runs)) in stages.iter_mut().zip(runs).enumerate() {
         let (input, closed) = match &mut between {
             None => (&mut *input, closed),
             Some((bytes, closed)) => (bytes, *closed),
         };
         let mut desk = Desk { files, input, closed, output: Vec::new(), errors: String::new(), read: 0 };
-        let turn = match stage.code {
-            Some(code) => Turn::Done(code),
-            None => stage.job.turn(&mut desk)?,
-        };
+        // One that is over, or has to wait, does not keep the others going.
+        let turn = if runs && stage.code.is_none() { stage.job.turn(&mut desk)? } else { Turn::Hungry };
         let Desk { output, errors, read, .. } = desk;
         sink.moved += read.max(output.len() + errors.len());
         let last = index + 1 == count;
@@ -133,19 +132,58 @@ pub(crate) fn turn(
     Ok(whole)
 }
 
-/// Closes the files that were written.
+/// Which commands have a turn. Nothing is kept between them: what one writes, the next one reads in the same turn, or
+/// never. So whoever writes to one that reads later waits, as with a pipe that is full.
+fn runs(stages: &[Stage]) -> Vec<bool> {
+    let mut runs = vec![true; stages.len()];
+    let mut next_takes = true;
+    for (stage, runs) in stages.iter().zip(&mut runs).rev() {
+        *runs = next_takes;
+        next_takes = match stage.reads() {
+            Reads::Now => *runs,
+            Reads::Later => false,
+            // What is written to it is lost.
+            Reads::Never => true,
+        };
+    }
+    runs
+}
+
+/// Ends those that still run, and closes the files that were written.
 pub(crate) fn finish(stages: Vec<Stage>, files: &Files) -> Result<()> {
+    let mut is_room = true;
     for stage in stages {
+        stage.job.give_up(files);
         for target in [stage.output, stage.errors] {
             if let Target::File(writer) = target {
-                writer.finish(files)?;
+                is_room &= writer.finish(files);
             }
         }
     }
-    Ok(())
+    if is_room { Ok(()) } else { Err(no_room()) }
+}
+
+/// Ends them, and leaves the files that were being written as they were.
+pub(crate) fn give_up(stages: Vec<Stage>, files: &Files) {
+    for stage in stages {
+        stage.job.give_up(files);
+        for target in [stage.output, stage.errors] {
+            if let Target::File(writer) = target {
+                writer.give_up(files);
+            }
+        }
+    }
+}
+
+fn no_room() -> Error {
+    Error::exhausted("the mock has no room for the file that a command writes")
 }
 
 impl Stage {
+    pub(crate) fn reads(&self) -> Reads {
+        if self.code.is_some() { Reads::Never } else { self.job.reads() }
+    }
+
     /// Sends what was written where it goes, and yields what is for the next command.
     fn route(
         &mut self,
@@ -168,7 +206,7 @@ impl Stage {
                 Target::Nowhere | Target::SameAsOutput => {}
                 Target::File(writer) => {
                     if !writer.append(files, &bytes) {
-                        return Err(Error::exhausted("the mock has no room for the file that a command writes"));
+                        return Err(no_room());
                     }
                 }
             }

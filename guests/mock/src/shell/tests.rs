@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use vk_sdk::{
-    Aspects, Changes, Deletion, ErrorKind, Pod,
+    Aspects, Changes, Deletion, ErrorKind, Pod, cache,
     sessions::{Answer, TerminalSize},
 };
 
@@ -85,12 +85,13 @@ impl Session {
         self.wake = None;
         self.steps += 1;
         let pod = PodId { namespace: "d".into(), name: "p".into(), uid: "u".into(), handle: None };
-        for action in shell.step(&pod, &self.store, events)? {
+        for action in shell.step(&pod, &self.store, events) {
             match action {
                 Action::Output(bytes) => self.output.extend(bytes),
                 Action::ErrorOutput(bytes) => self.errors.extend(bytes),
                 Action::Exit(code) => self.code = Some(code),
                 Action::WakeAfter(wait) => self.wake = Some(wait),
+                Action::Fail(error) => return Err(error),
                 other => panic!("{other:?}"),
             }
         }
@@ -220,18 +221,56 @@ fn input_goes_to_whoever_reads_next() {
 }
 
 #[test]
-fn input_that_nobody_reads_is_bounded() {
-    let mut session = Session::new(&["sleep", "100"], true, false);
+fn input_for_a_command_that_reads_later_is_bounded() {
+    let mut session = Session::new(&["sh", "-c", "echo first; sleep 100; cat"], true, false);
     session.step(vec![opened(), Event::Input(vec![0; MAX_INPUT])]).unwrap();
     assert_eq!(session.step(vec![Event::Input(vec![0])]).unwrap_err().kind, ErrorKind::Exhausted);
 }
 
 #[test]
+fn input_that_nobody_will_read_is_dropped() {
+    let much = || Event::Input(vec![0; 8 * MAX_INPUT]);
+    for script in ["sleep 100", "sleep 100; echo done", "head -c 3 > /dev/null; sleep 100", "head -c 3 | sleep 100"] {
+        let mut session = Session::new(&["sh", "-c", script], true, false);
+        session.step(vec![opened(), much()]).unwrap();
+        session.event(much());
+        assert!(session.code.is_none() && session.state.len() < 1024, "{script}");
+    }
+    for command in ["true", "hostname"] {
+        let mut session = Session::new(&[command], true, false);
+        session.step(vec![opened(), much()]).unwrap();
+        assert_eq!(session.code, Some(0), "{command}");
+    }
+}
+
+#[test]
+fn a_command_that_is_over_does_not_keep_its_pipeline_awake() {
+    let mut session = Session::new(&["sh", "-c", "echo a | sleep 100"], false, false);
+    session.step(vec![opened()]).unwrap();
+    assert!(session.wake.is_some_and(|wait| wait > 1000), "{:?}", session.wake);
+}
+
+#[test]
+fn a_command_that_reads_its_input_after_a_file_gets_all_of_it() {
+    assert_eq!(
+        sh("head -c 600000 /dev/zero > /tmp/a; echo hello | cat | cat /tmp/a - | tail -c+600001"),
+        says("hello\n")
+    );
+    assert_eq!(sh("head -c 300000 /dev/zero > /tmp/b; cat /tmp/a | cat /tmp/b - /tmp/b | wc -c"), says("1200000\n"));
+    let mut session = Session::new(&["sh", "-c", "cat | cat /tmp/b - | tail -c+300001"], true, false);
+    session.step(vec![opened(), Event::Input(b"one ".to_vec())]).unwrap();
+    session.go_on();
+    session.input(b"two");
+    session.event(Event::InputClosed);
+    assert_eq!((session.output().as_str(), session.code), ("one two", Some(0)));
+}
+
+#[test]
 fn sleep_wakes_up_in_time_however_often_it_is_disturbed() {
-    let mut session = Session::new(&["sleep", "0.2"], true, false);
+    let mut session = Session::new(&["sleep", "100"], true, false);
     session.event(opened());
     let first = session.wake.unwrap();
-    assert!((1..=200).contains(&first), "{first}");
+    assert!((1..=100_000).contains(&first), "{first}");
     session.input(b"x");
     assert!(session.wake.unwrap() <= first);
     assert_eq!(session.code, None);
@@ -345,6 +384,56 @@ fn a_client_that_has_gone_is_told_nothing() {
     assert_eq!((session.output.len(), session.code, session.wake), (0, None, None));
 }
 
+#[test]
+fn what_ends_early_leaves_nothing_of_the_files_that_it_was_writing() {
+    let archive = || {
+        assert_eq!(sh("head -c 4000 /dev/zero > /tmp/big").2, 0);
+        Event::Input(packed(&["tar", "cf", "-", "/tmp/big"])[..2000].to_vec())
+    };
+    let started = |command: &[&str], tty, input| {
+        let mut session = Session::new(command, true, tty);
+        session.step(vec![opened(), input]).unwrap();
+        session
+    };
+    let unfinished = || cache::keys("data/u/c/out/").len();
+    let into_file = ["sh", "-c", "cat > /out/a"];
+    let unpacking = ["tar", "xf", "-", "-C", "/out"];
+
+    for (command, input) in [(&into_file[..], Event::Input(b"x".to_vec())), (&unpacking, archive())] {
+        let mut session = started(command, false, input);
+        assert_eq!(unfinished(), 1);
+        session.step(vec![Event::Abandoned]).unwrap();
+        assert_eq!(unfinished(), 0);
+    }
+
+    let mut interrupted = started(&into_file, true, Event::Input(b"x\r".to_vec()));
+    assert_eq!(unfinished(), 1);
+    interrupted.input(b"\x03");
+    assert_eq!((interrupted.code, unfinished()), (Some(130), 0));
+
+    // Whoever reads what it writes has ended.
+    let pipeline = started(&["sh", "-c", "tar xf - -C /out | true"], false, archive());
+    assert_eq!((pipeline.code, unfinished()), (Some(0), 0));
+
+    for path in ["/out/a", "/out/tmp/big"] {
+        assert_eq!(run(&["cat", path]).2, 1);
+    }
+}
+
+#[test]
+fn a_file_that_there_is_no_room_for_ends_the_command_and_not_what_was_said_before() {
+    let mut session = Session::new(&["sh", "-c", "echo before; cat /dev/zero > /out/a"], false, false);
+    session.step(vec![opened()]).unwrap();
+    let error = loop {
+        if let Err(error) = session.step(vec![Event::Woken]) {
+            break error;
+        }
+    };
+    assert_eq!((error.kind, session.output().as_str()), (ErrorKind::Exhausted, "before\n"));
+    assert_eq!(cache::keys("data/"), Vec::<String>::new());
+    assert_eq!(sh("head -c 30M /dev/zero > /out/a; wc -c /out/a"), says("31457280 /out/a\n"));
+}
+
 /// An archive, as a command writes it.
 fn packed(command: &[&str]) -> Vec<u8> {
     let mut session = Session::new(command, false, false);
@@ -401,6 +490,25 @@ fn archives_that_are_broken_or_lead_out_are_refused() {
     let mut session = Session::new(&["tar", "xf", "archive.tar"], false, false);
     session.event(opened());
     assert_eq!(session.code, Some(2));
+}
+
+#[test]
+fn an_archive_that_there_is_no_room_for_is_read_to_its_end() {
+    assert_eq!(sh("echo hello > /tmp/a; echo -n > /tmp/b; echo bye > /tmp/c").2, 0);
+    let archive = packed(&["tar", "cf", "-", "/tmp"]);
+    let files = Files::new("another", "c");
+    let mut filler = files.write("/a", 0o644, 7);
+    for size in [64 << 10, 1] {
+        while filler.append(&files, &vec![0; size]) {}
+    }
+    let (errors, code) = unpack(&["tar", "xf", "-", "-C", "/out"], &archive, 1000);
+    let full = "No space left on device\n";
+    let expected = format!(
+        "tar: /out/tmp/a: Cannot write: {full}tar: /out/tmp/b: Cannot open: {full}tar: /out/tmp/c: Cannot write: {full}"
+    );
+    assert_eq!((errors, code), (expected, Some(2)));
+    filler.give_up(&files);
+    assert_eq!(unpack(&["tar", "xf", "-", "-C", "/out"], &archive, 1000), (String::new(), Some(0)));
 }
 
 proptest! {

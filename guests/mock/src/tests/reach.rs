@@ -41,24 +41,6 @@ fn sorted(actions: Vec<Action>) -> (String, Option<u32>, Option<i32>) {
 }
 
 #[test]
-fn who_attaches_sees_what_comes_from_then_on_until_the_container_ends() {
-    let mock = mock();
-    let id = mock.create(pod("u", &[("log-every", "100ms"), ("run-for", "950ms"), ("exit-code", "3")])).unwrap().pod;
-    let Opened { mut state, transport } = mock.open(id.clone(), attach(false)).unwrap();
-    assert_eq!(transport, Transport::None);
-    let (output, wake, exit) = sorted(mock.step(&id, &mut state, vec![opened()]).unwrap());
-    assert_eq!((output.as_str(), exit), ("", None));
-    assert!(wake.is_some_and(|wait| wait <= 200), "{wake:?}");
-    let input = Event::Input(b"hello".to_vec());
-    assert!(sorted(mock.step(&id, &mut state, vec![input]).unwrap()).0.starts_with("hello"));
-    sleep(Duration::from_millis(960));
-    let (output, _, exit) = sorted(mock.step(&id, &mut state, vec![Event::Woken]).unwrap());
-    assert!(output.ends_with("c: line 9\nc: exited with code 3\n"), "{output}");
-    assert_eq!(exit, Some(0));
-    assert_eq!(mock.open(id, attach(false)).unwrap_err().kind, ErrorKind::Conflict);
-}
-
-#[test]
 fn who_attaches_with_a_terminal_sees_what_is_typed() {
     let mock = mock();
     let id = mock.create(pod("u", &[("log-every", "0s")])).unwrap().pod;
@@ -67,6 +49,14 @@ fn who_attaches_with_a_terminal_sees_what_is_typed() {
     assert_eq!(sorted(mock.step(&id, &mut state, events).unwrap()).0, "hi\r\nhi\r\n");
     assert_eq!(mock.delete(id.clone(), Duration::ZERO), Ok(Deletion::Gone));
     assert_eq!(sorted(mock.step(&id, &mut state, vec![Event::Woken]).unwrap()).2, Some(0));
+}
+
+#[test]
+fn nobody_attaches_to_a_container_that_has_ended() {
+    let mock = mock();
+    let id = mock.create(pod("u", &[("run-for", "1ms"), ("exit-code", "3")])).unwrap().pod;
+    sleep(Duration::from_millis(5));
+    assert_eq!(mock.open(id, attach(false)).unwrap_err().kind, ErrorKind::Conflict);
 }
 
 #[test]
@@ -93,7 +83,9 @@ fn a_forwarded_port_echoes_or_leads_where_the_pod_says() {
     let id = mock.create(pod("v", &[("port-forward", "[::1]:9000")])).unwrap().pod;
     let Opened { mut state, transport } = mock.open(id.clone(), Request::PortForward(80)).unwrap();
     assert_eq!(transport, Transport::tcp("[::1]", 9000));
-    assert_eq!(mock.step(&id, &mut state, vec![opened(), Event::InputClosed]).unwrap(), [Action::Relay]);
+    let early = vec![opened(), Event::Input(b"early".to_vec()), Event::InputClosed];
+    let actions = mock.step(&id, &mut state, early).unwrap();
+    assert_eq!(actions, [Action::SendBinary(b"early".to_vec()), Action::Relay]);
     assert_eq!(mock.step(&id, &mut state, vec![disconnected(None)]).unwrap(), []);
 }
 
@@ -120,6 +112,9 @@ fn a_command_is_connected_to_what_the_pod_says() {
         assert_eq!(error.message, "the backend closed with code 1011: why");
         let refused = Event::Refused(Answer { status: 403, headers: Vec::new(), body: Vec::new() });
         assert_eq!(step(refused).unwrap_err().kind, ErrorKind::Unavailable);
+        let early = vec![opened(), Event::Input(b"early".to_vec()), Event::InputClosed];
+        let actions = mock.step(&id, &mut state, early).unwrap();
+        assert_eq!(actions, [Action::SendBinary(b"early".to_vec()), Action::CloseSend, Action::Relay]);
     }
 }
 

@@ -1,14 +1,14 @@
 //! `tar x`: an archive, as it comes.
 
 use serde::{Deserialize, Serialize};
-use vk_sdk::Result;
 
 use super::header::{BLOCK, DIRECTORY, EXTENDED, FILE, GLOBAL, Header, LONG_NAME, extended, padding};
 use crate::{
-    files::{self, Writer},
+    files::{self, Files, Writer},
     shell::job::{Desk, Turn},
 };
 
+const NO_ROOM: &str = "No space left on device";
 /// The longest extended header that is read.
 const MAX_EXTENDED: u64 = 8 << 10;
 
@@ -52,26 +52,31 @@ impl Unpacker {
         Self { directory, phase: Phase::Header, part: Vec::new(), name: None, size: None, code: 0 }
     }
 
-    pub(crate) fn turn(&mut self, desk: &mut Desk<'_>) -> Result<Turn> {
+    pub(crate) fn turn(&mut self, desk: &mut Desk<'_>) -> Turn {
         let input = std::mem::take(desk.input);
         let mut rest = input.as_slice();
         while !rest.is_empty() {
-            rest = self.take(rest, desk)?;
+            rest = self.take(rest, desk);
         }
         if !desk.closed {
-            return Ok(Turn::Hungry);
+            return Turn::Hungry;
         }
         if !matches!(self.phase, Phase::Header | Phase::End) || !self.part.is_empty() {
             self.fail("tar: Unexpected EOF in archive\n", desk);
         }
+        self.give_up(desk.files);
+        Turn::Done(self.code)
+    }
+
+    /// Leaves the file that is being unpacked as it was.
+    pub(crate) fn give_up(&mut self, files: &Files) {
         if let Phase::File { writer, .. } = std::mem::replace(&mut self.phase, Phase::End) {
-            writer.give_up(desk.files);
+            writer.give_up(files);
         }
-        Ok(Turn::Done(self.code))
     }
 
     /// Takes a part of the input, and yields the rest.
-    fn take<'a>(&mut self, input: &'a [u8], desk: &mut Desk<'_>) -> Result<&'a [u8]> {
+    fn take<'a>(&mut self, input: &'a [u8], desk: &mut Desk<'_>) -> &'a [u8] {
         let (used, rest) = match &mut self.phase {
             Phase::End => (input, &[][..]),
             Phase::Skip(left) => {
@@ -80,7 +85,7 @@ impl Unpacker {
                 if *left == 0 {
                     self.phase = Phase::Header;
                 }
-                return Ok(rest);
+                return rest;
             }
             Phase::Header => split(input, (BLOCK - self.part.len()) as u64),
             Phase::Extended { left, .. } => {
@@ -99,17 +104,17 @@ impl Unpacker {
                 if !writer.append(desk.files, used) {
                     let rest_of_it = left.saturating_add(*padding as u64);
                     self.no_room(rest_of_it, desk);
-                    return Ok(rest);
+                    return rest;
                 }
                 if *left == 0 {
                     let padding = *padding as u64;
-                    self.finish_file(padding, desk)?;
+                    self.finish_file(padding, desk);
                 }
             }
             Phase::Header => {
                 self.part.extend_from_slice(used);
                 if self.part.len() == BLOCK {
-                    self.header(desk)?;
+                    self.header(desk);
                 }
             }
             Phase::Extended { kind, size, left } => {
@@ -121,20 +126,20 @@ impl Unpacker {
             }
             Phase::End | Phase::Skip(_) => {}
         }
-        Ok(rest)
+        rest
     }
 
-    fn header(&mut self, desk: &mut Desk<'_>) -> Result<()> {
+    fn header(&mut self, desk: &mut Desk<'_>) {
         let part = std::mem::take(&mut self.part);
-        let Ok(block) = <&[u8; BLOCK]>::try_from(part.as_slice()) else { return Ok(()) };
+        let Ok(block) = <&[u8; BLOCK]>::try_from(part.as_slice()) else { return };
         if block.iter().all(|byte| *byte == 0) {
             self.phase = Phase::End;
-            return Ok(());
+            return;
         }
         let Some(header) = Header::read(block) else {
             self.fail("tar: This does not look like a tar archive\n", desk);
             self.phase = Phase::End;
-            return Ok(());
+            return;
         };
         if matches!(header.kind, EXTENDED | GLOBAL | LONG_NAME) {
             let whole = header.size.saturating_add(padding(header.size) as u64);
@@ -144,30 +149,30 @@ impl Unpacker {
                 let (size, left) = (usize::try_from(header.size).unwrap_or(0), usize::try_from(whole).unwrap_or(0));
                 self.phase = if left == 0 { Phase::Header } else { Phase::Extended { kind: header.kind, size, left } };
             }
-            return Ok(());
+            return;
         }
         let name = self.name.take().unwrap_or(header.name);
         let size = self.size.take().unwrap_or(header.size);
         let Some(path) = files::absolute(&self.directory, name.trim_start_matches('/')) else {
             self.skip(size.saturating_add(padding(size) as u64));
             self.fail(&format!("tar: {name}: the name leads upwards or is too long\n"), desk);
-            return Ok(());
+            return;
         };
         match header.kind {
             FILE => {
                 let writer = desk.files.write(&path, header.mode, header.modified);
                 self.phase = Phase::File { writer, left: size, padding: padding(size) };
                 if size == 0 {
-                    self.finish_file(0, desk)?;
+                    self.finish_file(0, desk);
                 }
             }
-            DIRECTORY => desk.files.make_directory(&path, header.mode, header.modified)?,
+            DIRECTORY if desk.files.make_directory(&path, header.mode, header.modified) => {}
+            DIRECTORY => self.fail(&format!("tar: {path}: Cannot mkdir: {NO_ROOM}\n"), desk),
             _ => {
                 self.skip(size.saturating_add(padding(size) as u64));
                 self.fail(&format!("tar: {name}: the mock has files and directories only\n"), desk);
             }
         }
-        Ok(())
     }
 
     fn extended(&mut self, kind: u8, size: usize) {
@@ -183,20 +188,21 @@ impl Unpacker {
         self.size = extended(&part, "size").and_then(|size| size.parse().ok());
     }
 
-    fn finish_file(&mut self, padding: u64, desk: &Desk<'_>) -> Result<()> {
+    fn finish_file(&mut self, padding: u64, desk: &mut Desk<'_>) {
         if let Phase::File { writer, .. } = std::mem::replace(&mut self.phase, Phase::Header) {
-            writer.finish(desk.files)?;
+            let path = writer.path().to_owned();
+            if !writer.finish(desk.files) {
+                self.fail(&format!("tar: {path}: Cannot open: {NO_ROOM}\n"), desk);
+            }
         }
         self.skip(padding);
-        Ok(())
     }
 
     fn no_room(&mut self, left: u64, desk: &mut Desk<'_>) {
         if let Phase::File { writer, .. } = std::mem::replace(&mut self.phase, Phase::Header) {
-            desk.errors.push_str(&format!("tar: {}: Cannot write: No space left on device\n", writer.path()));
+            self.fail(&format!("tar: {}: Cannot write: {NO_ROOM}\n", writer.path()), desk);
             writer.give_up(desk.files);
         }
-        self.code = 2;
         self.skip(left);
     }
 
