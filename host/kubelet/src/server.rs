@@ -95,8 +95,8 @@ impl Default for Limits {
             connections_per_address: 2_048,
             unauthenticated_connections: 512,
             unauthenticated_connections_per_address: 128,
-            streams_per_user: 2_048,
-            streams_per_namespace: 1_024,
+            streams_per_user: 1_024,
+            streams_per_namespace: 768,
             streams_per_pod: 512,
             requests_per_user: 128,
         }
