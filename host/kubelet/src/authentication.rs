@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, header::AUTHORIZATION};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 pub(crate) use client_certificate::AnyCertificate;
 pub use client_certificate::{ClientAuthorities, ClientCa};
@@ -48,22 +49,24 @@ impl Authenticator {
         certificates: &[CertificateDer<'static>],
         headers: &mut HeaderMap,
     ) -> Option<User> {
-        let authorization = headers.remove(AUTHORIZATION);
-        let (user, outcome) = self.identify(certificates, authorization.as_ref().map(|value| value.as_bytes())).await;
+        let credentials = headers.remove(AUTHORIZATION).map(|value| bearer(value.as_bytes()));
+        let (user, outcome) = self.identify(certificates, credentials).await;
         self.metrics.authenticated(outcome);
         user
     }
 
+    /// By credentials that may be there, and may be a token.
     async fn identify(
         &self,
         certificates: &[CertificateDer<'static>],
-        authorization: Option<&[u8]>,
+        credentials: Option<Option<Token>>,
     ) -> (Option<User>, Authentication) {
         if let Some(user) = self.client_ca.user(certificates) {
             return (Some(user), Authentication::Certificate);
         }
-        if let Some(token) = authorization.and_then(bearer) {
-            return match self.owner(token).await {
+        let has_credentials = credentials.is_some();
+        if let Some(token) = credentials.flatten() {
+            return match self.owner(&token).await {
                 Ok(Some(user)) => (Some(user), Authentication::Token),
                 Ok(None) => (None, Authentication::Refused),
                 Err(error) => {
@@ -73,16 +76,16 @@ impl Authenticator {
             };
         }
         // Credentials that are not valid do not make one anonymous.
-        if self.anonymous && certificates.is_empty() && authorization.is_none() {
+        if self.anonymous && certificates.is_empty() && !has_credentials {
             return (Some(anonymous()), Authentication::Anonymous);
         }
         (None, Authentication::Refused)
     }
 
-    async fn owner(&self, token: &str) -> Result<Option<User>, ReviewError> {
-        let key: [u8; 32] = Sha256::digest(token).into();
+    async fn owner(&self, token: &Token) -> Result<Option<User>, ReviewError> {
+        let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let ask = || {
-            let (reviews, token) = (self.reviews.clone(), token.to_owned());
+            let (reviews, token) = (self.reviews.clone(), token.clone());
             async move {
                 let owner = reviews.token(&token).await?.map(with_authenticated);
                 let holds = if owner.is_some() { KNOWN_FOR } else { UNKNOWN_FOR };
@@ -93,11 +96,15 @@ impl Authenticator {
     }
 }
 
+/// A token, wiped when it is done with.
+type Token = Zeroizing<String>;
+
 /// The token of `Bearer TOKEN`, whose first word may be in any case.
-fn bearer(authorization: &[u8]) -> Option<&str> {
+fn bearer(authorization: &[u8]) -> Option<Token> {
     let (scheme, token) = str::from_utf8(authorization).ok()?.trim().split_once(' ')?;
     let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ')).then_some(token)
+    let is_token = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ');
+    is_token.then(|| Zeroizing::new(token.to_owned()))
 }
 
 fn with_authenticated(mut user: User) -> User {
@@ -107,8 +114,16 @@ fn with_authenticated(mut user: User) -> User {
     user
 }
 
+/// Who is let in without credentials.
+const ANONYMOUS: &str = "system:anonymous";
+
 fn anonymous() -> User {
-    User { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..User::default() }
+    User { name: ANONYMOUS.into(), groups: vec!["system:unauthenticated".into()], ..User::default() }
+}
+
+/// Whether this is nobody in particular.
+pub(crate) fn is_anonymous(user: &User) -> bool {
+    user.name == ANONYMOUS
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Answers that are kept for a while, each asked for once however many wait for it.
 
-use std::{collections::HashMap, hash::Hash, sync::Mutex, time::Duration};
+use std::{collections::HashMap, hash::Hash, panic::AssertUnwindSafe, sync::Mutex, time::Duration};
 
 use futures::{
     FutureExt as _,
@@ -27,39 +27,50 @@ where
         Self { capacity, flights: Mutex::default() }
     }
 
-    /// What is known of `key`, else what `ask` answers, along with how long that holds. Once begun, asking goes on
-    /// even if nobody waits for it any more.
+    /// What is known of `key`, else what `ask` answers, along with how long that holds: never for no time. Once begun,
+    /// asking goes on even if nobody waits for it any more.
     ///
     /// # Errors
     ///
     /// If `ask` fails, or `lost` where it ended abnormally.
-    pub(crate) async fn get<F>(&self, key: &K, lost: E, ask: impl FnOnce() -> F) -> Result<V, E>
+    pub(crate) async fn get<F>(&self, key: &K, lost: E, ask: impl Fn() -> F) -> Result<V, E>
     where
         F: Future<Output = Result<(V, Duration), E>> + Send + 'static,
     {
-        let flight = {
-            let mut flights = self.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            match flights.get(key) {
-                Some(flight) if is_usable(flight) => flight.clone(),
-                _ => {
-                    let asking = ask();
-                    let asked =
-                        tokio::spawn(async move { asking.await.map(|(value, holds)| (value, Instant::now() + holds)) });
-                    let flight = asked.map(|ended| ended.unwrap_or(Err(lost))).boxed().shared();
-                    make_room(&mut flights, self.capacity);
-                    flights.insert(key.clone(), flight.clone());
-                    flight
+        loop {
+            let flight = self.flight(key, &lost, &ask);
+            match flight.clone().await {
+                Ok((value, until)) if Instant::now() < until => return Ok(value),
+                // It came so long ago that it holds no more.
+                Ok(_) => {}
+                Err(error) => {
+                    let mut flights = self.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    if flights.get(key).is_some_and(|kept| kept.ptr_eq(&flight)) {
+                        flights.remove(key);
+                    }
+                    return Err(error);
                 }
             }
-        };
-        let answer = flight.clone().await;
-        if answer.is_err() {
-            let mut flights = self.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if flights.get(key).is_some_and(|kept| kept.ptr_eq(&flight)) {
-                flights.remove(key);
-            }
         }
-        answer.map(|(value, _)| value)
+    }
+
+    /// What is kept and usable, else a new one.
+    fn flight<F>(&self, key: &K, lost: &E, ask: impl Fn() -> F) -> Flight<V, E>
+    where
+        F: Future<Output = Result<(V, Duration), E>> + Send + 'static,
+    {
+        let mut flights = self.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(flight) = flights.get(key).filter(|flight| is_usable(flight)) {
+            return flight.clone();
+        }
+        let (asking, lost) = (ask(), lost.clone());
+        let asked = async move { asking.await.map(|(value, holds)| (value, Instant::now() + holds)) };
+        let flight = AssertUnwindSafe(asked).catch_unwind().map(|ended| ended.unwrap_or(Err(lost))).boxed().shared();
+        // It is over only once somebody has polled it to its end, and those who wait for it may all go away.
+        drop(tokio::spawn(flight.clone()));
+        make_room(&mut flights, self.capacity);
+        flights.insert(key.clone(), flight.clone());
+        flight
     }
 
     #[cfg(test)]
@@ -115,8 +126,11 @@ mod tests {
 
     /// Answers how often it was asked before.
     async fn count(cache: &Words, key: &'static str, asked: &Arc<AtomicUsize>) -> Result<usize, Failed> {
-        let asked = asked.clone();
-        cache.get(&key, LOST, || async move { Ok((asked.fetch_add(1, Ordering::SeqCst), MINUTE)) }).await
+        let ask = || {
+            let asked = asked.clone();
+            async move { Ok((asked.fetch_add(1, Ordering::SeqCst), MINUTE)) }
+        };
+        cache.get(&key, LOST, ask).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -135,10 +149,13 @@ mod tests {
         let ask = || {
             let (cache, asked, go) = (cache.clone(), asked.clone(), go.clone());
             async move {
-                let answer = || async move {
-                    asked.fetch_add(1, Ordering::SeqCst);
-                    go.notified().await;
-                    Ok((7, MINUTE))
+                let answer = || {
+                    let (asked, go) = (asked.clone(), go.clone());
+                    async move {
+                        asked.fetch_add(1, Ordering::SeqCst);
+                        go.notified().await;
+                        Ok((7, MINUTE))
+                    }
                 };
                 cache.get(&"a", LOST, answer).await
             }
@@ -155,6 +172,67 @@ mod tests {
             assert_eq!(other.await.unwrap(), Ok(7));
         }
         assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_waited_for_holds_no_longer_than_others() {
+        let (cache, asked) = (Arc::new(Words::new(8)), Arc::new(AtomicUsize::new(0)));
+        let ask = || {
+            let (cache, asked) = (cache.clone(), asked.clone());
+            async move {
+                let answer = || {
+                    let asked = asked.clone();
+                    async move {
+                        let number = asked.fetch_add(1, Ordering::SeqCst);
+                        time::sleep(Duration::from_secs(1)).await;
+                        Ok((number, MINUTE))
+                    }
+                };
+                cache.get(&"a", LOST, answer).await
+            }
+        };
+        let waiting = tokio::spawn(ask());
+        while asked.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(ask().await, Ok(0), "it came although nobody waited for it");
+        time::sleep(MINUTE).await;
+        assert_eq!(ask().await, Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_at_an_answer_only_when_its_time_is_over_asks_again() {
+        let (cache, asked) = (Words::new(8), Arc::new(AtomicUsize::new(0)));
+        let ask = || {
+            let asked = asked.clone();
+            async move {
+                tokio::task::yield_now().await;
+                Ok((asked.fetch_add(1, Ordering::SeqCst), MINUTE))
+            }
+        };
+        let mut late = std::pin::pin!(cache.get(&"a", LOST, ask));
+        assert!(futures::poll!(&mut late).is_pending());
+        time::sleep(2 * MINUTE).await;
+        assert_eq!(late.await, Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_nobody_waits_for_make_room() {
+        let cache = Cache::<usize, (), Failed>::new(10);
+        for key in 0..10 {
+            let ask = || async {
+                tokio::task::yield_now().await;
+                Ok(((), MINUTE))
+            };
+            let mut asking = std::pin::pin!(cache.get(&key, LOST, ask));
+            assert!(futures::poll!(&mut asking).is_pending());
+        }
+        time::sleep(2 * MINUTE).await;
+        cache.get(&10, LOST, || async { Ok(((), MINUTE)) }).await.unwrap();
+        assert_eq!(cache.len(), 1);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //!  load(files) ────────┐
 //!  self_signed(names) ─┼─> ServingCertificate ─> Certificates::replace ─> every handshake from then on
 //!  Requester::run ─────┘
+//!   └─> Store, which outlives the process
 //! ```
 
 mod request;
@@ -29,6 +30,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 pub use request::{Requester, RequesterConfig};
 pub use self_signed::self_signed;
+pub use store::Store;
 
 use crate::metrics::Metrics;
 
@@ -63,6 +65,14 @@ pub enum CertificateError {
         /// Why.
         source: rustls::Error,
     },
+    /// The certificate cannot be kept there.
+    #[error("cannot keep the serving certificate in {}: {source}; its folder must be one that the host may write to", file.display())]
+    Store {
+        /// Where.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A certificate that was made or signed for the node is none.
     #[error("cannot use the certificate: {0}")]
     Broken(String),
@@ -90,7 +100,8 @@ impl ServingCertificate {
     }
 }
 
-fn validity(chain: &[CertificateDer<'static>]) -> Option<(SystemTime, SystemTime)> {
+/// From when to when the first of these is valid.
+pub(crate) fn validity(chain: &[CertificateDer<'static>]) -> Option<(SystemTime, SystemTime)> {
     let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
     let time = |at: x509_parser::time::ASN1Time| {
         let seconds = u64::try_from(at.timestamp()).unwrap_or(0);

@@ -32,6 +32,7 @@ mod refusal;
 mod remote_command;
 mod reviews;
 mod routes;
+mod seldom;
 mod server;
 pub mod session;
 // Public for the fuzz targets.

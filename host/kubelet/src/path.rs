@@ -5,7 +5,7 @@ use std::fmt;
 use http::Method;
 
 /// Every value of the label `route`.
-pub(crate) const ROUTE_NAMES: [&str; 15] = [
+pub(crate) const ROUTE_NAMES: [&str; 14] = [
     "healthz",
     "readyz",
     "pods",
@@ -14,7 +14,6 @@ pub(crate) const ROUTE_NAMES: [&str; 15] = [
     "exec",
     "attach",
     "portForward",
-    "run",
     "stats/summary",
     "metrics",
     "metrics/resource",
@@ -22,7 +21,8 @@ pub(crate) const ROUTE_NAMES: [&str; 15] = [
     "metrics/probes",
     OTHER,
 ];
-const OTHER: &str = "other";
+/// What is none of this API's.
+pub(crate) const OTHER: &str = "other";
 
 /// A path that is not one of this API's, whatever it was meant to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +147,16 @@ impl Route<'_> {
         match self {
             Self::Exec(..) | Self::Attach(..) | Self::PortForward(..) => "GET, POST",
             _ => "GET",
+        }
+    }
+
+    /// The pod of whose a stream is asked for.
+    pub(crate) fn pod(&self) -> Option<PodPath<'_>> {
+        match self {
+            Self::ContainerLogs(pod, _) | Self::Exec(pod, _) | Self::Attach(pod, _) | Self::PortForward(pod) => {
+                Some(*pod)
+            }
+            _ => None,
         }
     }
 }
@@ -310,6 +320,7 @@ mod tests {
             ("/stats/elsewhere", "other"),
             ("/exec/ns/p/c", "exec"),
             ("/runningpods/", "runningpods"),
+            ("/run/ns/p/c", "other"),
             ("/", "other"),
             ("/nowhere", "other"),
         ] {

@@ -5,15 +5,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus},
 };
 use kube::{Api, Client, api::PostParams};
 use tokio::{sync::Semaphore, time};
+use zeroize::Zeroize as _;
 
 /// How long a review may take, waiting for others included.
 const REVIEW_WITHIN: Duration = Duration::from_secs(10);
-/// Reviews under way at once: whoever has no credentials can make the node ask for theirs to be reviewed.
+/// Reviews of one kind under way at once: whoever has no credentials can make the node ask for theirs to be reviewed.
 const REVIEWS_AT_ONCE: usize = 32;
+/// Those of one kind that are under way or wait. They outlive the connections that they are for.
+const REVIEWS: usize = 512;
 
 /// Somebody who is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -62,28 +65,52 @@ pub trait Reviews: Send + Sync {
 pub struct ApiServer {
     client: Client,
     node_name: String,
-    places: Semaphore,
+    /// A flood of tokens, which everybody can send, leaves the places of those who are known alone.
+    tokens: Places,
+    accesses: Places,
+}
+
+/// Reviews of one kind.
+struct Places {
+    all: Semaphore,
+    at_once: Semaphore,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { all: Semaphore::new(REVIEWS), at_once: Semaphore::new(REVIEWS_AT_ONCE) }
+    }
+
+    async fn review<T>(&self, what: &str, asking: impl Future<Output = kube::Result<T>>) -> Result<T, ReviewError> {
+        let failed = |problem: String| ReviewError(format!("cannot create a {what}: {problem}").into());
+        let _waiting = self.all.try_acquire().map_err(|_| failed(format!("{REVIEWS} others wait already")))?;
+        let asked = time::timeout(REVIEW_WITHIN, async {
+            // Never closed.
+            let _place = self.at_once.acquire().await;
+            asking.await
+        });
+        match asked.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed(format!("no answer within {} s", REVIEW_WITHIN.as_secs()))),
+        }
+    }
+}
+
+/// A review whose token is wiped when it is done with.
+struct Wiped(TokenReview);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.spec.token.zeroize();
+    }
 }
 
 impl ApiServer {
     /// Reviews for one node, by a client that may create both kinds of review (ClusterRole system:auth-delegator, or a
     /// node's identity).
     pub fn new(client: Client, node_name: impl Into<String>) -> Self {
-        Self { client, node_name: node_name.into(), places: Semaphore::new(REVIEWS_AT_ONCE) }
-    }
-
-    async fn review<T>(&self, what: &str, asking: impl Future<Output = kube::Result<T>>) -> Result<T, ReviewError> {
-        let asked = time::timeout(REVIEW_WITHIN, async {
-            // Never closed.
-            let _place = self.places.acquire().await;
-            asking.await
-        });
-        let problem = match asked.await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", REVIEW_WITHIN.as_secs()),
-        };
-        Err(ReviewError(format!("cannot create a {what}: {problem}").into()))
+        Self { client, node_name: node_name.into(), tokens: Places::new(), accesses: Places::new() }
     }
 }
 
@@ -91,11 +118,11 @@ impl ApiServer {
 impl Reviews for ApiServer {
     async fn token(&self, token: &str) -> Result<Option<User>, ReviewError> {
         let spec = TokenReviewSpec { token: token.into(), audiences: None };
-        let review = TokenReview { spec, ..TokenReview::default() };
+        let review = Wiped(TokenReview { spec, ..TokenReview::default() });
         let api = Api::all(self.client.clone());
         let params = PostParams::default();
-        let reviewed: TokenReview = self.review("TokenReview", api.create(&params, &review)).await?;
-        let status = reviewed.status.unwrap_or_default();
+        let mut reviewed = Wiped(self.tokens.review("TokenReview", api.create(&params, &review.0)).await?);
+        let status = reviewed.0.status.take().unwrap_or_default();
         if status.authenticated != Some(true) {
             return Ok(None);
         }
@@ -129,8 +156,8 @@ impl Reviews for ApiServer {
         let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
         let api = Api::all(self.client.clone());
         let params = PostParams::default();
-        let reviewed: SubjectAccessReview = self.review("SubjectAccessReview", api.create(&params, &review)).await?;
-        let status = reviewed.status.unwrap_or_default();
+        let reviewed = self.accesses.review("SubjectAccessReview", api.create(&params, &review)).await?;
+        let status: SubjectAccessReviewStatus = reviewed.status.unwrap_or_default();
         Ok(status.allowed && status.denied != Some(true))
     }
 }
@@ -143,7 +170,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fakes::fake_api;
+    use crate::fakes::{NEVER, fake_api};
 
     /// Paths and bodies.
     type Sent = Arc<Mutex<Vec<(String, Value)>>>;
@@ -218,6 +245,35 @@ mod tests {
             assert_eq!(body["spec"]["resourceAttributes"], resource);
             assert_eq!((&body["spec"]["user"], &body["spec"]["groups"]), (&json!("alice"), &json!(["g"])));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_tokens_is_bounded_and_does_not_hold_up_who_is_known() {
+        let client = fake_api(|_, path, mut body| {
+            if path.ends_with("tokenreviews") {
+                return (NEVER, Value::Null);
+            }
+            body["status"] = json!({ "allowed": true });
+            (201, body)
+        });
+        let reviews = Arc::new(ApiServer::new(client, "node"));
+        let ask = |number: usize| {
+            let reviews = reviews.clone();
+            async move { reviews.token(&number.to_string()).await.unwrap_err().to_string() }
+        };
+        let began = time::Instant::now();
+        let flood: Vec<_> = (0..REVIEWS).map(|number| tokio::spawn(ask(number))).collect();
+        while reviews.tokens.all.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let access = Access { user: User::default(), verb: "get", subresource: "pods" };
+        assert_eq!(reviews.access(&access).await, Ok(true));
+        assert_eq!(ask(REVIEWS).await, "cannot create a TokenReview: 512 others wait already");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        for one in flood {
+            assert_eq!(one.await.unwrap(), "cannot create a TokenReview: no answer within 10 s");
+        }
+        assert!(began.elapsed() < REVIEW_WITHIN + Duration::from_secs(1));
     }
 
     #[tokio::test]

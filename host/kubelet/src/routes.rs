@@ -1,5 +1,6 @@
 //! What is at each path.
 
+mod held;
 mod log;
 mod pods;
 mod session;
@@ -18,14 +19,17 @@ use vk_provider::{Logs, Sessions};
 use crate::{
     Metrics, NodePod, Pods,
     body::{Body, full, text},
-    metrics::{Counted, StreamKind},
+    metrics::StreamKind,
     path::{PodPath, Route},
     refusal::Refusal,
     reviews::User,
-    server::{Peer, Slot, Slots},
+    server::Peer,
     stats,
     streams::Streams,
 };
+
+use held::Held;
+pub(crate) use held::{PodName, StreamPlaces};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -41,7 +45,7 @@ pub(crate) struct Parts {
     pub(crate) ready: watch::Receiver<bool>,
     pub(crate) streams: Streams,
     pub(crate) end: CancellationToken,
-    pub(crate) slots: Slots<String>,
+    pub(crate) places: StreamPlaces,
     pub(crate) metrics: Metrics,
 }
 
@@ -55,13 +59,8 @@ pub(crate) struct Call {
     pub(crate) request: Request<Incoming>,
     pub(crate) user: User,
     pub(crate) peer: Arc<Peer>,
-}
-
-/// What a stream holds for as long as it is open: its user's place, its count, and its connection's place.
-struct Held {
-    _slot: Slot<String>,
-    _counted: Counted,
-    _peer: Arc<Peer>,
+    /// The pod that its path names, if it does.
+    pub(crate) pod: Option<PodName>,
 }
 
 impl Routes {
@@ -118,12 +117,10 @@ impl Routes {
         path.uid.is_none_or(|uid| uid == pod.id.uid).then_some(pod)
     }
 
-    /// Place for one more stream of a user.
+    /// Place for one more stream of a user and a pod.
     fn hold(&self, kind: StreamKind, call: &Call) -> Result<Held, Refusal> {
-        let slot = self.parts.slots.take(&call.user.name).ok_or_else(|| {
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too many sessions and logs of one user are open")
-        })?;
-        Ok(Held { _slot: slot, _counted: self.parts.metrics.stream(kind), _peer: call.peer.clone() })
+        let places = self.parts.places.take(&call.user.name, call.pod.as_ref())?;
+        Ok(Held::new(places, self.parts.metrics.stream(kind), call.peer.clone()))
     }
 }
 

@@ -6,10 +6,11 @@
 
 mod connection;
 mod handler;
-mod seldom;
+mod place;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod write_timeout;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +30,8 @@ use crate::{
     authorization::Authorizer,
     certificate::Certificates,
     reviews::Reviews,
-    routes::Routes,
+    routes::{Routes, StreamPlaces},
+    seldom::Seldom,
     stats,
     streams::Streams,
 };
@@ -64,22 +66,40 @@ impl Default for Config {
     }
 }
 
-/// How much there may be at once. What exceeds it is refused, nothing that is there ends for it.
+/// How much there may be at once. What exceeds it is refused, nothing that is there ends for it. Of IPv6, 64 bits count
+/// as one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections, sessions included.
+    /// Connections of those who have been authenticated, sessions included.
     pub connections: usize,
-    /// Connections from one address.
+    /// Of these, from one address.
     pub connections_per_address: usize,
+    /// Connections on which nobody has been authenticated yet.
+    pub unauthenticated_connections: usize,
+    /// Of these, from one address.
+    pub unauthenticated_connections_per_address: usize,
     /// Sessions and logs that are read, of one user. To a node, whoever comes through the API server is one user.
     pub streams_per_user: usize,
+    /// Of the pods of one namespace.
+    pub streams_per_namespace: usize,
+    /// Of one pod.
+    pub streams_per_pod: usize,
     /// Other requests of one user.
     pub requests_per_user: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4_096, connections_per_address: 2_048, streams_per_user: 1_024, requests_per_user: 128 }
+        Self {
+            connections: 4_096,
+            connections_per_address: 2_048,
+            unauthenticated_connections: 512,
+            unauthenticated_connections_per_address: 128,
+            streams_per_user: 1_024,
+            streams_per_namespace: 768,
+            streams_per_pod: 512,
+            requests_per_user: 128,
+        }
     }
 }
 
@@ -113,10 +133,9 @@ pub struct Parts {
 pub struct Server {
     acceptor: TlsAcceptor,
     stop_grace: Duration,
-    connections: Slots<std::net::IpAddr>,
+    places: place::Places,
     certificates: Arc<Certificates>,
     handler: Arc<handler::Handler>,
-    metrics: Metrics,
     streams: TaskTracker,
     /// Tells everything that a stop has begun.
     stopping: CancellationToken,
@@ -154,7 +173,7 @@ impl Server {
             ready,
             streams,
             end: end.clone(),
-            slots: Slots::new(limits.streams_per_user, usize::MAX),
+            places: StreamPlaces::new(limits),
             metrics: metrics.clone(),
         });
         let handler = handler::Handler {
@@ -167,10 +186,9 @@ impl Server {
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(tls)),
             stop_grace,
-            connections: Slots::new(limits.connections_per_address, limits.connections),
+            places: place::Places::new(&limits, metrics),
             certificates,
             handler: Arc::new(handler),
-            metrics,
             streams: tasks,
             stopping,
             end,
@@ -191,7 +209,7 @@ impl Server {
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let shared = self.shared();
-        let crowded = seldom::Seldom::default();
+        let (crowded, failed) = (Seldom::default(), Seldom::default());
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -200,9 +218,12 @@ impl Server {
             match accepted {
                 Ok((stream, address)) => {
                     let address = address.ip().to_canonical();
-                    let Some(slot) = self.connections.take(&address) else {
+                    let Some(place) = self.places.enter(address) else {
                         if crowded.is_due() {
-                            tracing::warn!(%address, "connections are refused: there are as many as may be");
+                            tracing::warn!(
+                                %address,
+                                "connections are refused: as many as may be wait to be authenticated"
+                            );
                         }
                         continue;
                     };
@@ -210,11 +231,10 @@ impl Server {
                         tracing::debug!(%error, "a connection broke before it began");
                         continue;
                     }
-                    let place = connection::Place::new(slot, &self.metrics);
                     connections.spawn(connection::serve(shared.clone(), stream, place));
                 }
                 Err(error) => {
-                    if crowded.is_due() {
+                    if failed.is_due() {
                         tracing::warn!(%error, "cannot accept connections");
                     }
                     stop.run_until_cancelled(time::sleep(ACCEPT_AGAIN)).await;

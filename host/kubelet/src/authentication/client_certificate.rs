@@ -5,6 +5,7 @@
 use std::{
     path::Path,
     sync::{Arc, PoisonError, RwLock},
+    time::SystemTime,
 };
 
 use rustls::{
@@ -26,7 +27,7 @@ use x509_parser::{
 
 use super::with_authenticated;
 use crate::{
-    certificate::{CertificateError, read_certificates},
+    certificate::{CertificateError, read_certificates, validity},
     reviews::User,
 };
 
@@ -36,7 +37,32 @@ pub struct ClientCa(RwLock<Option<ClientAuthorities>>);
 
 /// CAs, ready to check certificates.
 #[derive(Debug, Clone)]
-pub struct ClientAuthorities(Arc<dyn ClientCertVerifier>);
+pub struct ClientAuthorities(Arc<[ClientAuthority]>);
+
+/// One CA. Its own validity is ours to check: the verifier takes a trust anchor to be one for ever.
+#[derive(Debug)]
+struct ClientAuthority {
+    not_before: SystemTime,
+    not_after: SystemTime,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientAuthority {
+    fn new(certificate: CertificateDer<'static>) -> Result<Self, Error> {
+        let bad = || Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
+        let (not_before, not_after) = validity(std::slice::from_ref(&certificate)).ok_or_else(bad)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate)?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
+            .build()
+            .map_err(|error| Error::General(error.to_string()))?;
+        Ok(Self { not_before, not_after, verifier })
+    }
+
+    fn is_valid(&self, now: SystemTime) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+}
 
 impl ClientAuthorities {
     /// Reads a PEM file of CA certificates.
@@ -45,17 +71,24 @@ impl ClientAuthorities {
     ///
     /// If it cannot be read, or holds none.
     pub fn load(file: &Path) -> Result<Self, CertificateError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in read_certificates(file)? {
-            roots.add(certificate).map_err(|source| CertificateError::Unusable { file: file.into(), source })?;
+        let authorities = read_certificates(file)?.into_iter().map(ClientAuthority::new);
+        let authorities: Result<Arc<[_]>, _> = authorities.collect();
+        let authorities = authorities.map_err(|source| CertificateError::Unusable { file: file.into(), source })?;
+        let now = SystemTime::now();
+        let invalid = authorities.iter().filter(|authority| !authority.is_valid(now)).count();
+        if invalid > 0 {
+            tracing::warn!(file = %file.display(), "{invalid} of {} CAs have expired or are not valid yet, and are not believed", authorities.len());
         }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
-            .build()
-            .map_err(|error| CertificateError::Unusable {
-                file: file.into(),
-                source: Error::General(error.to_string()),
-            })?;
-        Ok(Self(verifier))
+        Ok(Self(authorities))
+    }
+
+    /// Whether one of them that is valid now has signed a chain, the leaf first, that is.
+    fn verify(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> bool {
+        let now = SystemTime::now();
+        self.0.iter().filter(|authority| authority.is_valid(now)).any(|authority| {
+            let verified = authority.verifier.verify_client_cert(leaf, intermediates, UnixTime::now());
+            verified.inspect_err(|error| tracing::debug!(%error, "a client certificate is not valid")).is_ok()
+        })
     }
 }
 
@@ -70,11 +103,9 @@ impl ClientCa {
     pub(crate) fn user(&self, chain: &[CertificateDer<'static>]) -> Option<User> {
         let (leaf, intermediates) = chain.split_first()?;
         let authorities = self.0.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        authorities
-            .0
-            .verify_client_cert(leaf, intermediates, UnixTime::now())
-            .inspect_err(|error| tracing::debug!(%error, "a client certificate is not valid"))
-            .ok()?;
+        if !authorities.verify(leaf, intermediates) {
+            return None;
+        }
         let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
         // The check above takes a certificate that does not say what it is for.
         if !certificate.extended_key_usage().ok()??.value.client_auth {
@@ -134,5 +165,25 @@ impl ClientCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::Authority;
+
+    #[test]
+    fn an_authority_is_believed_only_while_it_is_valid() {
+        let (valid, expired, future) = (
+            Authority::new("valid"),
+            Authority::between("expired", 2000, 2020),
+            Authority::between("future", 4000, 4001),
+        );
+        let ca = ClientCa::default();
+        ca.replace(Authority::as_one_client_ca(&[&expired, &valid, &future]));
+        let is_known = |authority: &Authority| ca.user(&authority.client("alice", &[]).chain).is_some();
+        assert!(is_known(&valid));
+        assert!(!is_known(&expired) && !is_known(&future));
     }
 }

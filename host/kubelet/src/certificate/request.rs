@@ -3,7 +3,6 @@
 
 use std::{
     net::IpAddr,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -21,7 +20,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
-use super::{CertificateError, Certificates, ServingCertificate, self_signed::params, store};
+use super::{CertificateError, Certificates, ServingCertificate, Store, self_signed::params};
+use crate::seldom::Seldom;
 
 const SIGNER: &str = "kubernetes.io/kubelet-serving";
 /// All that the signer allows for an ECDSA key.
@@ -44,9 +44,8 @@ pub struct RequesterConfig {
     pub node_name: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Where to keep certificate and key, in one file that nobody else may read, so that a restart needs no approval.
-    /// Without it, each start requests anew.
-    pub store: Option<PathBuf>,
+    /// Where to keep certificate and key, so that a restart needs no approval. Without it, each start requests anew.
+    pub store: Option<Store>,
 }
 
 /// Has certificates signed for as long as it runs.
@@ -86,15 +85,14 @@ impl Requester {
     }
 
     /// Requests a certificate, serves it once it is signed, and does the same again when 70 % to 90 % of its time are
-    /// over; until `stop`. What was served before is served on meanwhile.
+    /// over; until `stop`. What was served before, or kept by an earlier process, is served on meanwhile.
     pub async fn run(self, stop: CancellationToken) {
         stop.run_until_cancelled(self.keep()).await;
     }
 
     async fn keep(&self) {
-        if let Some(kept) = self.kept()
-            && let Some(renewal) = renewal(&kept)
-        {
+        if let Some(kept) = self.kept() {
+            let renewal = renewal(&kept).unwrap_or_default();
             self.certificates.replace(kept);
             time::sleep(renewal).await;
         }
@@ -117,12 +115,14 @@ impl Requester {
         }
     }
 
-    /// What an earlier process was given, if it is for this node as it is now.
+    /// What an earlier process was given, if it is for this node as it is now, and has not expired.
     fn kept(&self) -> Option<ServingCertificate> {
-        let file = self.config.store.as_deref()?;
-        store::read(file, &self.config.node_name, &self.config.addresses)
+        let store = self.config.store.as_ref()?;
+        store
+            .read(&self.config.node_name, &self.config.addresses)
             .inspect_err(|error| tracing::info!("no certificate is kept from before: {error}"))
             .ok()?
+            .filter(|kept| kept.not_after > SystemTime::now())
     }
 
     async fn obtain(&self) -> Result<ServingCertificate, RequestError> {
@@ -154,10 +154,10 @@ impl Requester {
         let certificates = certificates.map_err(|_| bad())?;
         let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let certificate = ServingCertificate::new(certificates, private).map_err(unusable)?;
-        if let Some(file) = &self.config.store
-            && let Err(error) = store::write(file, &chain, key.serialize_pem().as_bytes())
+        if let Some(store) = &self.config.store
+            && let Err(error) = store.write(&chain, key.serialize_pem().as_bytes())
         {
-            tracing::warn!(%error, file = %file.display(), "the certificate is not kept: the next start needs another");
+            tracing::warn!(%error, file = %store.file().display(), "the certificate is not kept: the next start needs another");
         }
         Ok(certificate)
     }
@@ -165,17 +165,25 @@ impl Requester {
     /// The signed chain, once it is there.
     async fn signed(&self, name: &str) -> Result<Vec<u8>, RequestError> {
         let mut look = LOOK;
+        let unseen = Seldom::default();
         loop {
             time::sleep(look).await;
             look = (look * 2).min(LOOK_AT_MOST);
             let request = match time::timeout(CALL_WITHIN, self.requests.get_opt(name)).await {
                 Ok(Ok(Some(request))) => request,
                 Ok(Ok(None)) => return Err(RequestError::Gone(name.into())),
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, name, "cannot look at the CertificateSigningRequest");
+                failed => {
+                    if unseen.is_due() {
+                        let problem = match failed {
+                            Ok(Err(error)) => error.to_string(),
+                            _ => RequestError::TimedOut.to_string(),
+                        };
+                        tracing::warn!(
+                            "cannot look at the CertificateSigningRequest {name}, and go on trying: {problem}"
+                        );
+                    }
                     continue;
                 }
-                Err(_) => continue,
             };
             let status = request.status.unwrap_or_default();
             let refused = |kind: &str| kind == "Denied" || kind == "Failed";

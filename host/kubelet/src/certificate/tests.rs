@@ -19,7 +19,7 @@ use x509_parser::{
 };
 
 use super::*;
-use crate::fakes::{Authority, fake_api, metrics};
+use crate::fakes::{Authority, Logged, fake_api, metrics};
 
 const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
@@ -50,6 +50,11 @@ fn files_that_do_not_make_a_certificate_are_refused_by_name() {
 
 #[test]
 fn a_self_signed_certificate_is_for_the_nodes_name_and_addresses() {
+    for name in ["10.0.0.1", "fd00::1"] {
+        let made = self_signed(name, &ADDRESSES).unwrap();
+        assert!(store::is_for(&made, name, &ADDRESSES), "{name}");
+        assert!(!store::is_for(&made, "10.0.0.2", &ADDRESSES), "{name}");
+    }
     let made = self_signed("node-1", &ADDRESSES).unwrap();
     assert!(store::is_for(&made, "node-1", &ADDRESSES));
     assert!(!store::is_for(&made, "node-2", &ADDRESSES));
@@ -98,7 +103,8 @@ impl Signer {
         let _ = seen.send(Seen::Looked(name.into()));
         let spec = json!({ "request": "", "signerName": "s" });
         let object = json!({ "metadata": { "name": name }, "spec": spec, "status": status });
-        (code, if code == 200 { object } else { json!({ "kind": "Status", "code": code, "reason": "NotFound" }) })
+        let reason = if code == 404 { "NotFound" } else { "Forbidden" };
+        (code, if code == 200 { object } else { json!({ "kind": "Status", "code": code, "reason": reason }) })
     }
 
     /// A certificate from the beginning of this year, for so many years, for the key of a request.
@@ -164,6 +170,7 @@ fn run(verdict: Verdict, store: Option<PathBuf>) -> Running {
     let signer = Signer { authority: Authority::new("ca"), verdict, requests: Mutex::default() };
     let client = fake_api(move |method, path, body| signer.answer(&sender, method, path, body));
     let certificates = Arc::new(Certificates::new(metrics()));
+    let store = store.map(|file| Store::open(file).unwrap());
     let config = RequesterConfig { node_name: "node".into(), addresses: ADDRESSES.to_vec(), store };
     let stop = CancellationToken::new();
     tokio::spawn(Requester::new(client, config, certificates.clone()).run(stop.clone()));
@@ -260,4 +267,62 @@ async fn a_kept_certificate_needs_no_approval_until_it_is_to_be_renewed() {
     fs::write(&file, "no certificate").unwrap();
     let mut third = run(|_, _, _, _| (200, json!({})), Some(file));
     assert_eq!(third.created(0).await, Duration::ZERO);
+}
+
+/// A folder with what an earlier process was given: valid from and to the beginning of these years, counted from now.
+fn kept(from: i32, to: i32) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kubelet-server.pem");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["node".into(), "127.0.0.1".into(), "::1".into()]).unwrap();
+    let year = i32::from(jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).year());
+    params.not_before = date_time_ymd(year + from, 1, 1);
+    params.not_after = date_time_ymd(year + to, 1, 1);
+    let chain = Authority::new("ca").sign(&params, &key);
+    Store::open(&file).unwrap().write(chain.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+    (folder, file)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_certificate_that_is_due_for_renewal_is_served_until_there_is_another() {
+    let (_folder, file) = kept(-19, 1);
+    let mut running = run(|_, _, _, _| (200, json!({})), Some(file.clone()));
+    assert!(running.created(0).await < Duration::from_secs(1));
+    let kept_key = load(&file, &file).unwrap().key.key.public_key().unwrap().to_vec();
+    assert_eq!(running.key(), Some(kept_key));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_certificate_that_has_expired_is_not_served() {
+    let (_folder, file) = kept(-9, 0);
+    let mut running = run(|_, _, _, _| (200, json!({})), Some(file));
+    assert_eq!(running.created(0).await, Duration::ZERO);
+    assert_eq!(running.key(), None);
+}
+
+#[test]
+fn a_store_makes_its_folder_for_itself_alone_or_says_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("a/b");
+    Store::open(made.join("kubelet-server.pem")).unwrap();
+    assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::read_dir(&made).unwrap().count(), 0);
+
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Store::open(file.join("kubelet-server.pem")).unwrap_err().to_string();
+    assert!(error.starts_with("cannot keep the serving certificate in ") && error.contains("may write to"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_looked_at_is_told_of_at_once_and_then_seldom() {
+    let logged = Logged::default();
+    let _here = tracing::subscriber::set_default(logged.clone());
+    let mut running = run(|_, _, _, _| (403, json!({})), None);
+    running.created(0).await;
+    let told = || logged.text().matches("cannot look at the CertificateSigningRequest csr-0").count();
+    time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(told(), 1, "{}", logged.text());
+    time::sleep(Duration::from_secs(600)).await;
+    assert!((2..=11).contains(&told()), "{}", logged.text());
 }

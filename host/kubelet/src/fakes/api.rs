@@ -13,6 +13,9 @@ use http_body_util::Full;
 use kube::client::Body;
 use serde_json::Value;
 
+/// The code of an answer that does not come.
+pub(crate) const NEVER: u16 = 0;
+
 /// What it answers: a code, and an object or a Status.
 pub(crate) type Answer = dyn Fn(&Method, &str, Value) -> (u16, Value) + Send + Sync;
 
@@ -41,6 +44,9 @@ impl tower_service::Service<Request<Body>> for FakeApi {
             let body = body.collect_bytes().await.unwrap();
             let body = serde_json::from_slice(&body).unwrap_or_default();
             let (code, object) = answer(&parts.method, parts.uri.path(), body);
+            if code == NEVER {
+                return std::future::pending().await;
+            }
             Ok(Response::builder().status(code).body(Full::new(object.to_string().into())).unwrap())
         }
         .boxed()

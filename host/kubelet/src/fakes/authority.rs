@@ -49,10 +49,17 @@ pub(crate) enum Purpose {
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
+        Self::between(name, 1975, 4096)
+    }
+
+    /// Valid from and to the beginning of these years.
+    pub(crate) fn between(name: &str, from: i32, to: i32) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(to, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let pem = certificate.pem();
@@ -113,7 +120,12 @@ impl Authority {
     }
 
     pub(crate) fn as_client_ca(&self) -> ClientAuthorities {
-        let (_folder, file) = written(&self.pem);
+        Self::as_one_client_ca(&[self])
+    }
+
+    pub(crate) fn as_one_client_ca(authorities: &[&Self]) -> ClientAuthorities {
+        let pem: String = authorities.iter().map(|authority| authority.pem.as_str()).collect();
+        let (_folder, file) = written(&pem);
         ClientAuthorities::load(&file).unwrap()
     }
 }

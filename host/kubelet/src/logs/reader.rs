@@ -19,6 +19,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Before the next read when one brought nothing although more was waiting, as with a backend that hands out empty
 /// pages.
 const AFTER_EMPTY_PIECE: Duration = Duration::from_millis(10);
+/// Of so many in a row, nothing more is believed to be waiting.
+const EMPTY_PIECES: u32 = 100;
 /// How often to see whether the container still runs.
 const CHECK: Duration = Duration::from_secs(1);
 /// Backends take in what a container wrote last only after it has ended.
@@ -41,6 +43,8 @@ pub(super) struct Reader {
     read_at: SystemTime,
     /// When the container was first seen not to run.
     ended_at: Option<Instant>,
+    /// Since the last piece with something in it.
+    empty_pieces: u32,
     failures: u32,
     failures_after_end: u32,
     is_line_begun: bool,
@@ -60,6 +64,7 @@ impl Reader {
             next_read: Instant::now(),
             read_at: SystemTime::now(),
             ended_at: None,
+            empty_pieces: 0,
             failures: 0,
             failures_after_end: 0,
             is_line_begun: false,
@@ -88,9 +93,13 @@ impl Reader {
     /// One read, whatever it brings.
     pub(super) async fn read(&mut self) -> Result<Bytes, Error> {
         let (began, at) = (Instant::now(), SystemTime::now());
-        let LogChunk { data, next, read_after } = self.logs.read(&self.query, self.after.clone()).await?;
+        let LogChunk { data, next, mut read_after } = self.logs.read(&self.query, self.after.clone()).await?;
         let mut bytes = Bytes::from(data);
         let is_empty = bytes.is_empty();
+        self.empty_pieces = if is_empty { self.empty_pieces.saturating_add(1) } else { 0 };
+        if self.empty_pieces >= EMPTY_PIECES {
+            read_after = read_after.max(SHORTEST_WAIT);
+        }
         if let Some(left) = &mut self.left {
             bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
             *left -= bytes.len() as u64;

@@ -150,6 +150,24 @@ async fn a_follower_waits_as_long_as_it_is_told_within_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_provider_that_has_ever_more_and_never_anything_is_not_asked_without_end() {
+    let empty = || (0..10_000).map(|_| piece("", "1"));
+    let logs = Script::new([piece("a", "1")].into_iter().chain(empty()));
+    assert_eq!(read(&logs, query(), None).await, ("a".into(), false));
+    assert_eq!(logs.calls().len(), 101);
+
+    let (runs, follow) = run();
+    let logs = Script::new(empty().take(150).chain([piece("b", "2"), piece("", "3")]).chain(empty()));
+    let stream = open(Arc::clone(&logs) as Arc<dyn Logs>, query(), follow).await.unwrap();
+    let read = tokio::spawn(all(stream));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let pauses = logs.pauses();
+    assert_eq!((pauses[98], pauses[99], pauses[150], pauses[151]), (10, 100, 0, 10));
+    runs.store(false, Ordering::Relaxed);
+    assert_eq!(read.await.unwrap(), ("b".into(), false));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_follower_has_the_first_piece_at_once_and_each_later_one_when_it_is_there() {
     let logs = Script::new([all_for_now("", "1", 1000), all_for_now("b", "2", 1000), complete("c")]);
     let mut stream = open(logs, query(), run().1).await.unwrap();

@@ -83,7 +83,8 @@ impl Wanted {
             Some("all") => drop(given.remove("tailLines")),
             Some(tail) => drop(given.insert("tailLines".into(), tail.into())),
         }
-        let flag = |name: &str| given.get(name).is_some_and(|value| !matches!(value.as_str(), "false" | "0"));
+        let flag =
+            |name: &str| given.get(name).is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"));
         let number = |name: &str| match given.get(name) {
             None => Ok(None),
             Some(value) => match value.parse::<i64>() {
@@ -204,6 +205,7 @@ mod tests {
             ),
             ("follow=", Wanted { follow: true, ..plain() }),
             ("follow=false&previous=0", plain()),
+            ("follow=False&previous=FALSE", plain()),
             ("tailLines=0", Wanted { tail_lines: Some(0), ..plain() }),
             ("tailLines=99999999999", Wanted { tail_lines: Some(u32::MAX), ..plain() }),
             ("tailLines=3&tailLines=4", Wanted { tail_lines: Some(3), ..plain() }),

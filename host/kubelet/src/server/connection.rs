@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::IpAddr,
     pin::pin,
     sync::{
         Arc,
@@ -23,11 +22,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Slot, handler::Handler, seldom::Seldom};
-use crate::{
-    certificate::Certificates,
-    metrics::{Counted, Metrics},
-};
+use super::{handler::Handler, place::Place, write_timeout::WriteTimeout};
+use crate::{certificate::Certificates, seldom::Seldom};
 
 /// Who takes longer is not worth the place.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -35,6 +31,8 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// From one answer to the end of the next request's head, as in the kubelet.
 const IDLE: Duration = Duration::from_secs(90);
+/// A peer that takes nothing of an answer or a session for so long is gone, as in the kubelet.
+const TAKES_WITHIN: Duration = Duration::from_secs(4 * 60 * 60);
 /// A request's line and headers. The line holds a command to execute and is at most 64 KiB.
 const LARGEST_HEAD: usize = 128 << 10;
 
@@ -51,19 +49,6 @@ pub(super) struct Shared {
     pub(super) end: CancellationToken,
 }
 
-/// A connection's place among those that there may be.
-#[derive(Debug)]
-pub(super) struct Place {
-    _slot: Slot<IpAddr>,
-    _counted: Counted,
-}
-
-impl Place {
-    pub(super) fn new(slot: Slot<IpAddr>, metrics: &Metrics) -> Self {
-        Self { _slot: slot, _counted: Counted::new(&metrics.connections) }
-    }
-}
-
 /// The other side of a connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -71,12 +56,21 @@ pub(crate) struct Peer {
     pub(crate) certificates: Vec<CertificateDer<'static>>,
     has_asked: AtomicBool,
     /// Sessions keep it too: they outlive the HTTP on their connections.
-    _place: Place,
+    place: Place,
 }
 
 impl Peer {
     pub(super) fn asks(&self) {
         self.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody who is known has asked. `false`: there is no place for that.
+    pub(super) fn settle(&self) -> bool {
+        self.place.settle()
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.place.is_settled()
     }
 }
 
@@ -95,7 +89,7 @@ pub(super) async fn serve(
     let Some(stream) = shared.end.run_until_cancelled(shared.tls.accept(stream)).await.flatten() else { return };
     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
-    let peer = Arc::new(Peer { certificates, has_asked: AtomicBool::new(false), _place: place });
+    let peer = Arc::new(Peer { certificates, has_asked: AtomicBool::new(false), place });
 
     let service = {
         let (handler, peer) = (shared.handler.clone(), peer.clone());
@@ -106,7 +100,7 @@ pub(super) async fn serve(
         .header_read_timeout(IDLE)
         .max_header_size(LARGEST_HEAD)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream, TAKES_WITHIN)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let mut first = pin!(time::sleep(FIRST_REQUEST_WITHIN));

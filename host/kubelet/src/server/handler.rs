@@ -4,15 +4,16 @@ use std::{convert::Infallible, sync::Arc};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::{Slots, connection::Peer};
 use crate::{
-    authentication::Authenticator,
+    authentication::{Authenticator, is_anonymous},
     authorization::Authorizer,
-    body::Body,
+    body::{Body, Holding},
     metrics::Metrics,
-    path::{NoRoute, Segments},
+    path::{self, NoRoute, Segments},
     refusal::Refusal,
     reviews::User,
     routes::{Call, Routes},
@@ -23,9 +24,6 @@ const METHODS: &str = "GET, POST";
 
 /// Headers by which some servers take another method than the one that was authorized.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
-
-/// The label of requests whose path cannot be read.
-const NO_ROUTE: &str = "other";
 
 /// Answers requests.
 pub(super) struct Handler {
@@ -44,15 +42,15 @@ impl Handler {
     ) -> Result<Response<Body>, Infallible> {
         peer.asks();
         let path = request.uri().path().to_owned();
-        let route = Segments::of(&path).map_or(NO_ROUTE, |segments| segments.name());
+        let route = Segments::of(&path).map_or(path::OTHER, |segments| segments.name());
         // What follows on such a connection may not be meant as a request: whoever forwards it may believe that it was
         // upgraded, and that it carries somebody else's bytes.
         let is_upgrade = request.headers().contains_key(header::UPGRADE);
         let has_body = !request.body().is_end_stream();
-        let mut response = self.answer(peer, &path, request).await.unwrap_or_else(Refusal::response);
+        let mut response = self.answer(peer.clone(), &path, request).await.unwrap_or_else(Refusal::response);
         let status = response.status();
-        let is_over =
-            (is_upgrade && status != StatusCode::SWITCHING_PROTOCOLS) || has_body || status == StatusCode::UNAUTHORIZED;
+        let is_over = status != StatusCode::SWITCHING_PROTOCOLS
+            && (is_upgrade || has_body || status == StatusCode::UNAUTHORIZED || !peer.is_settled());
         if is_over {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -68,6 +66,9 @@ impl Handler {
     ) -> Result<Response<Body>, Refusal> {
         let user = self.authenticator.authenticate(&peer.certificates, request.headers_mut()).await;
         let user = user.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
+        if !is_anonymous(&user) && !peer.settle() {
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too many connections are open"));
+        }
         check_form(&request)?;
         let segments = Segments::of(path).map_err(|bad| Refusal::bad_request(bad.to_string()))?;
         self.authorize(&user, &segments, request.method()).await?;
@@ -79,8 +80,12 @@ impl Handler {
             return Err(Refusal::method(route.methods()));
         }
         let too_many = || Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too many requests of one user at once");
-        let _place = self.requests.take(&user.name).ok_or_else(too_many)?;
-        self.routes.answer(route, Call { request, user, peer }).await
+        let place = self.requests.take(&user.name).ok_or_else(too_many)?;
+        let pod = route.pod().map(Into::into);
+        // Streams have places of their own, and stay longer than requests do.
+        let is_stream = pod.is_some();
+        let response = self.routes.answer(route, Call { request, user, peer, pod }).await?;
+        Ok(if is_stream { response } else { response.map(|body| Holding::new(body, place).boxed()) })
     }
 
     async fn authorize(&self, user: &User, segments: &Segments<'_>, method: &Method) -> Result<(), Refusal> {

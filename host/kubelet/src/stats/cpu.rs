@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use vk_provider::ContainerUsage;
@@ -11,9 +11,15 @@ use vk_provider::ContainerUsage;
 ///
 /// A provider that knows only how much CPU a container uses at present has it multiplied by the time since the sample
 /// before, so that there is a counter all the same; it begins at 0 when the host does.
+///
+/// The node's counter begins with all that the containers of the first reading have used. From then on it grows by what
+/// is used between two readings, and by no lifetime of a container that only happened to be missing before.
 #[derive(Debug, Default)]
 pub(super) struct CpuBook {
     node: u64,
+    /// When the reading before this one began, if there was one, and when this one did.
+    last_reading: Option<SystemTime>,
+    reading: Option<SystemTime>,
     /// By pod uid, then by container.
     pods: HashMap<String, HashMap<String, Entry>>,
 }
@@ -40,16 +46,17 @@ impl CpuBook {
         self.node
     }
 
-    /// Forgets pods that are gone, but not what they have used.
-    pub(super) fn keep_only(&mut self, uids: &HashSet<&str>) {
+    /// Begins to enter what was read from `at` on. Forgets pods that are gone, but not what they have used.
+    pub(super) fn begin(&mut self, at: SystemTime, uids: &HashSet<&str>) {
+        self.last_reading = self.reading.replace(at);
         self.pods.retain(|uid, _| uids.contains(uid.as_str()));
     }
 
     /// Enters a sample; yields it with what can be derived from the one before.
     pub(super) fn enter(&mut self, uid: &str, sample: &ContainerUsage) -> Cpu {
         let ContainerUsage { name, started_at, usage } = sample;
-        let is_same = |last: &&Entry| !matches!((last.started_at, started_at), (Some(a), Some(b)) if a != *b);
-        let last = self.pods.get(uid).and_then(|pod| pod.get(name)).filter(is_same);
+        let known = self.pods.get(uid).and_then(|pod| pod.get(name));
+        let last = known.filter(|known| !known.is_begun_anew(*started_at));
         let before = last.and_then(|last| last.cpu.nano_seconds);
         let elapsed = last.and_then(|last| usage.at.duration_since(last.at).ok()).filter(|elapsed| !elapsed.is_zero());
         let nano_seconds = usage.cpu_core_nano_seconds.or_else(|| {
@@ -57,8 +64,17 @@ impl CpuBook {
             usage.cpu_nano_cores.map(|_| before.unwrap_or(0).saturating_add(used))
         });
         let Some(total) = nano_seconds else { return Cpu::default() };
-        // A counter that fell was begun anew.
-        let grown = before.filter(|before| *before <= total).map_or(total, |before| total - before);
+        let grown = match (before, known) {
+            // A counter that fell was begun anew.
+            (Some(before), _) => at_most(total.checked_sub(before).unwrap_or(total), elapsed),
+            (None, Some(known)) => at_most(total, usage.at.duration_since(known.at).ok()),
+            (None, None) if self.last_reading.is_none() => total,
+            (None, None) => {
+                let is_new = |at: &SystemTime| self.last_reading.is_some_and(|last| !is_later(last, *at));
+                let new = started_at.filter(is_new);
+                at_most(total, new.and_then(|at| usage.at.duration_since(at).ok()))
+            }
+        };
         self.node = self.node.saturating_add(grown);
         let derived = match (before, elapsed) {
             (Some(_), Some(elapsed)) => Some(clamped(u128::from(grown) * NANOS / elapsed.as_nanos())),
@@ -66,10 +82,36 @@ impl CpuBook {
             _ => last.and_then(|last| last.cpu.nano_cores),
         };
         let cpu = Cpu { nano_seconds, nano_cores: usage.cpu_nano_cores.or(derived) };
-        let entry = Entry { at: usage.at, started_at: *started_at, cpu };
-        self.pods.entry(uid.to_owned()).or_default().insert(name.clone(), entry);
+        // What is no newer than what is known would have what was used in between counted twice.
+        if last.is_none() || elapsed.is_some() {
+            let entry = Entry { at: usage.at, started_at: *started_at, cpu };
+            self.pods.entry(uid.to_owned()).or_default().insert(name.clone(), entry);
+        }
         cpu
     }
+}
+
+impl Entry {
+    /// Whether the container was started again since, if it started then. Some providers reckon the start anew each time.
+    fn is_begun_anew(&self, started_at: Option<SystemTime>) -> bool {
+        let (Some(before), Some(now)) = (self.started_at, started_at) else { return false };
+        is_later(now, before) && !is_later(self.at, now)
+    }
+}
+
+/// Whether a time is later than another for certain.
+fn is_later(time: SystemTime, than: SystemTime) -> bool {
+    time.duration_since(than).is_ok_and(|by| by > TOLERANCE)
+}
+
+/// By how much clocks, and times that are given in seconds, may be off.
+const TOLERANCE: Duration = Duration::from_secs(1);
+/// More cores than any container has: a counter that grows faster is one that leapt.
+const CORES: u128 = 1_024;
+
+/// What can have been used in this time; nothing if none has passed, or it is not known how much.
+fn at_most(used: u64, elapsed: Option<Duration>) -> u64 {
+    elapsed.map_or(0, |elapsed| used.min(clamped(elapsed.as_nanos().saturating_mul(CORES))))
 }
 
 /// Billionths in one.
@@ -147,12 +189,66 @@ mod tests {
             started_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(second)),
             ..sample
         };
-        book.enter("1", &started(sample(30, Some(40), None), 1));
+        book.enter("1", &started(sample(30, Some(40), None), 15));
         assert_eq!(book.node(), 140);
         // Another start shows it even where the counter has overtaken the one before.
-        book.enter("1", &started(sample(40, Some(60), None), 2));
+        book.enter("1", &started(sample(40, Some(60), None), 35));
         assert_eq!(book.node(), 200);
-        assert_eq!(book.enter("1", &started(sample(50, None, Some(1)), 3)).nano_seconds, Some(0));
+        assert_eq!(book.enter("1", &started(sample(50, None, Some(1)), 45)).nano_seconds, Some(0));
+    }
+
+    #[test]
+    fn a_start_that_is_reckoned_anew_each_time_is_the_same() {
+        let mut book = CpuBook::default();
+        for (second, start, total) in
+            [(100, 5_000, 1_000), (110, 5_700, 1_001), (120, 4_900, 1_002), (130, 9_000, 1_003)]
+        {
+            let started_at = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(start));
+            book.enter("1", &ContainerUsage { started_at, ..sample(second, Some(total), None) });
+        }
+        assert_eq!(book.node(), 1_003);
+    }
+
+    #[test]
+    fn what_a_container_used_before_it_was_first_seen_counts_only_at_first_or_if_it_is_new() {
+        let mut book = CpuBook::default();
+        let (all, at) =
+            (HashSet::from(["1", "2", "3", "4"]), |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+        let started = |start: Option<u64>, second, total| ContainerUsage {
+            started_at: start.map(at),
+            ..sample(second, Some(total), None)
+        };
+        book.begin(at(100), &all);
+        book.enter("1", &started(Some(1), 99, 1_000_000));
+        assert_eq!(book.node(), 1_000_000);
+
+        book.begin(at(110), &all);
+        book.enter("2", &started(Some(1), 109, 5_000_000));
+        book.enter("3", &started(None, 109, 5_000_000));
+        assert_eq!(book.node(), 1_000_000, "they ran before");
+        book.enter("4", &started(Some(104), 109, 7));
+        assert_eq!(book.node(), 1_000_007);
+
+        book.begin(at(120), &all);
+        book.enter("2", &started(Some(1), 119, 5_000_010));
+        assert_eq!(book.node(), 1_000_017);
+    }
+
+    #[test]
+    fn a_counter_that_leaps_grows_the_node_by_what_can_be() {
+        let mut book = CpuBook::default();
+        book.enter("1", &sample(10, Some(0), None));
+        book.enter("1", &sample(11, Some(u64::MAX), None));
+        assert_eq!(book.node(), 1_024_000_000_000);
+    }
+
+    #[test]
+    fn an_older_sample_counts_nothing_twice() {
+        let mut book = CpuBook::default();
+        for (second, total) in [(10, 100), (20, 200), (15, 150), (20, 200), (30, 250)] {
+            book.enter("1", &sample(second, Some(total), None));
+        }
+        assert_eq!(book.node(), 250);
     }
 
     #[test]
@@ -160,7 +256,7 @@ mod tests {
         let mut book = CpuBook::default();
         book.enter("1", &sample(10, Some(100), None));
         book.enter("2", &sample(10, Some(50), None));
-        book.keep_only(&HashSet::from(["2"]));
+        book.begin(SystemTime::UNIX_EPOCH, &HashSet::from(["2"]));
         assert_eq!((book.node(), book.pods.len()), (150, 1));
     }
 
@@ -185,7 +281,7 @@ mod tests {
                 let (total, rate) = if counts { (Some(number), None) } else { (None, Some(number)) };
                 book.enter(&pod.to_string(), &sample(second, total, rate));
                 if forgotten == 0 {
-                    book.keep_only(&HashSet::new());
+                    book.begin(SystemTime::UNIX_EPOCH, &HashSet::new());
                 }
                 prop_assert!(book.node() >= node);
                 node = book.node();

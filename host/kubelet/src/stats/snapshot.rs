@@ -8,7 +8,7 @@ use std::{
 use futures::{StreamExt, stream};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 use tokio::time::timeout;
-use vk_provider::{ContainerUsage, Error, ErrorKind, NetworkUsage, PodId, PodUsage, STATS_BATCH, Stats};
+use vk_provider::{ContainerUsage, Error, ErrorKind, NetworkUsage, PodId, PodUsage, STATS_BATCH, Stats, Usage};
 
 use super::cpu::{Cpu, CpuBook};
 use crate::NodePod;
@@ -20,6 +20,7 @@ const TIME: Duration = Duration::from_secs(8);
 
 /// What the provider answered.
 pub(super) struct Reading {
+    began_at: SystemTime,
     /// The pods of the node, whether they run or not.
     pods: Vec<NodePod>,
     /// By uid; of pods that run.
@@ -73,6 +74,7 @@ pub(super) struct Memory {
 ///
 /// If the provider says that it cannot, or if no batch could be read.
 pub(super) async fn read(stats: &dyn Stats, pods: Vec<NodePod>) -> Result<Reading, Error> {
+    let began_at = SystemTime::now();
     let running: Vec<PodId> = pods.iter().filter(|pod| runs(&pod.object)).map(|pod| pod.id.clone()).collect();
     // Without pods an empty batch still tells whether the provider can.
     let batches: Vec<&[PodId]> = if running.is_empty() { vec![&[]] } else { running.chunks(STATS_BATCH).collect() };
@@ -107,7 +109,7 @@ pub(super) async fn read(stats: &dyn Stats, pods: Vec<NodePod>) -> Result<Readin
     drop(answers);
     match failure {
         Some(error) if !has_answer => Err(error),
-        failure => Ok(Reading { pods, usage, is_partial: failure.is_some() }),
+        failure => Ok(Reading { began_at, pods, usage, is_partial: failure.is_some() }),
     }
 }
 
@@ -118,8 +120,8 @@ fn runs(pod: &Pod) -> bool {
 impl Snapshot {
     /// Enters what was read into the book, and takes from it what follows from earlier readings.
     pub(super) fn new(reading: Reading, book: &mut CpuBook, node_at: &mut Option<SystemTime>) -> Self {
-        let Reading { pods, mut usage, is_partial } = reading;
-        book.keep_only(&pods.iter().map(|pod| pod.id.uid.as_str()).collect());
+        let Reading { began_at, pods, mut usage, is_partial } = reading;
+        book.begin(began_at, &pods.iter().map(|pod| pod.id.uid.as_str()).collect());
         let mut samples: Vec<_> = pods
             .into_iter()
             .filter_map(|pod| usage.remove(&pod.id.uid).map(|usage| PodSample::new(pod, usage, book)))
@@ -161,7 +163,8 @@ impl PodSample {
         let containers = specified(&object)
             .into_iter()
             .filter_map(|(name, image)| {
-                let answered = answered.remove(name)?;
+                let mut answered = answered.remove(name)?;
+                answered.started_at = answered.started_at.or_else(|| running_since(&object, name)).or(started_at);
                 let cpu = book.enter(&id.uid, &answered);
                 let usage = &answered.usage;
                 let memory = Memory {
@@ -169,9 +172,8 @@ impl PodSample {
                     usage: usage.memory_usage_bytes,
                     rss: usage.memory_rss_bytes,
                 };
-                let started_at = answered.started_at.or_else(|| running_since(&object, name)).or(started_at);
-                let image = image.to_owned();
-                Some(ContainerSample { name: answered.name, image, started_at, at: usage.at, cpu, memory })
+                let ContainerUsage { started_at, usage: Usage { at, .. }, name } = answered;
+                Some(ContainerSample { name, image: image.to_owned(), started_at, at, cpu, memory })
             })
             .collect();
         Self { id, started_at, containers, network: usage.network }

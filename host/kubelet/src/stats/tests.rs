@@ -391,3 +391,16 @@ fn labels_are_escaped() {
     text.family("n", "gauge", "h").sample(&exposition::Sample { labels: &labels, value: 1.5, at: None });
     assert_eq!(text.into_text(), "# HELP n h\n# TYPE n gauge\nn{image=\"a\\\\b\\\"c\\nd\"} 1.5\n");
 }
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_could_not_be_read_at_first_do_not_make_the_node_leap() {
+    let names = (0..STATS_BATCH + 1).map(|number| pod(&format!("web-{number}"), "Running")).collect();
+    let fails = std::sync::atomic::AtomicBool::new(true);
+    let Fixture { collector, .. } = fixture(names, None, move |pods| {
+        if pods.len() == 1 && fails.swap(false, Ordering::Relaxed) { Err(unavailable()) } else { two(pods) }
+    });
+    let node = async || parse(&collector.resource_metrics().await.unwrap())["node_cpu_usage_seconds_total{}"].0;
+    let first = node().await;
+    tokio::time::sleep(FRESH).await;
+    assert_eq!(node().await, first);
+}

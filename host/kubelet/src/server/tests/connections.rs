@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::io::DuplexStream;
+use vk_provider::LogChunk;
 
 use super::{
-    super::{Slots, connection},
+    super::{connection, place::Places},
     *,
 };
 
@@ -95,7 +96,7 @@ async fn a_certificate_is_replaced_under_load_without_a_failure() {
 
 #[tokio::test]
 async fn one_address_gets_no_more_connections_than_it_may_have() {
-    let limits = Limits { connections_per_address: 2, ..Limits::default() };
+    let limits = Limits { unauthenticated_connections_per_address: 2, ..Limits::default() };
     let fixture = Fixture::with(Options { limits, ..Options::default() }).await;
     let first = fixture.connect(None).await;
     let second = fixture.connect(None).await;
@@ -113,6 +114,33 @@ async fn one_address_gets_no_more_connections_than_it_may_have() {
         }
     };
     assert_eq!(time::timeout(SOON, again).await.unwrap(), 200);
+}
+
+const ASKS: &str = "GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n";
+
+#[tokio::test]
+async fn strangers_take_no_place_from_those_who_are_known() {
+    let limits = Limits { unauthenticated_connections: 1, connections: 2, ..Limits::default() };
+    let fixture = Fixture::with(Options { limits, ..Options::default() }).await;
+    let admin = fixture.client(ADMIN);
+    let (mut first, mut second) = (fixture.connect(Some(&admin)).await, None);
+    first.send(ASKS).await;
+    assert_eq!(first.answer().await.status, 200);
+
+    let stranger = fixture.connect(None).await;
+    assert!(fixture.try_connect(None, rustls::ALL_VERSIONS, &[]).await.is_err(), "one stranger is enough");
+    first.send(ASKS).await;
+    assert_eq!(first.answer().await.status, 200);
+
+    drop(stranger);
+    fixture.settles("vk_kubelet_connections", 1.0).await;
+    for status in [200, 429] {
+        let mut connection = fixture.connect(Some(&admin)).await;
+        connection.send(ASKS).await;
+        let answer = connection.answer().await;
+        assert_eq!((answer.status, answer.closes()), (status, status == 429), "{answer:?}");
+        second.get_or_insert(connection);
+    }
 }
 
 #[tokio::test]
@@ -148,8 +176,7 @@ async fn a_stop_ends_idle_connections_at_once_and_takes_no_new_ones() {
 impl Fixture {
     /// How long a connection lasts whose client does this and then no more.
     async fn lasts<F: Future<Output = C>, C>(&self, client: impl FnOnce(DuplexStream) -> F) -> f64 {
-        let place = Slots::new(1, 1).take(&Ipv4Addr::LOCALHOST.into()).unwrap();
-        let place = connection::Place::new(place, &Metrics::default());
+        let place = Places::new(&Limits::default(), Metrics::default()).enter(Ipv4Addr::LOCALHOST.into()).unwrap();
         let (near, far) = tokio::io::duplex(1 << 16);
         time::pause();
         let began = time::Instant::now();
@@ -192,4 +219,22 @@ async fn who_asks_nothing_more_is_dropped_after_ninety_seconds() {
         })
         .await;
     assert!((85.0..95.0).contains(&lasted), "{lasted}");
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_a_log_is_dropped_after_four_hours() {
+    let fixture = Fixture::new().await;
+    let chunk = || LogChunk { data: vec![b'x'; 1 << 16], next: Some(Vec::new()), read_after: Duration::ZERO };
+    fixture.provider.chunks.lock().unwrap().extend((0..100).map(|_| Ok(chunk())));
+    fixture.provider.is_writing.store(true, Ordering::SeqCst);
+    let connector = fixture.connector(Some(&fixture.client(ADMIN)), rustls::ALL_VERSIONS, &[]);
+    let lasted = fixture
+        .lasts(|stream| async move {
+            let mut stream = connector.connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap();
+            stream.write_all(b"GET /containerLogs/ns/p/c?follow=1 HTTP/1.1\r\nHost: node\r\n\r\n").await.unwrap();
+            stream.flush().await.unwrap();
+            stream
+        })
+        .await;
+    assert!((14_400.0..14_500.0).contains(&lasted), "{lasted}");
 }

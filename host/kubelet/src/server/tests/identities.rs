@@ -1,18 +1,9 @@
 //! Who gets in.
 
-use std::{
-    fmt::Debug,
-    sync::{Mutex, atomic::Ordering},
-};
-
-use tracing::{
-    Event, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
+use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::fakes::{Purpose, user};
+use crate::fakes::{Logged, Purpose, user};
 
 const TOKEN: &str = "Authorization: Bearer good\r\n";
 
@@ -127,39 +118,6 @@ async fn the_anonymous_are_let_in_only_if_wanted_and_then_have_rights_like_other
     assert_eq!(fixture.ask(None, "GET", "/healthz", "Authorization: Basic x\r\n").await.status, 401);
 }
 
-/// Keeps all that is logged, at every level.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<String>>);
-
-impl Visit for Logged {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.lock().unwrap().push_str(&format!("{field}={value:?} "));
-    }
-}
-
-impl Subscriber for Logged {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        attributes.record(&mut self.clone());
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
 #[tokio::test]
 async fn no_token_is_ever_logged() {
     let logged = Logged::default();
@@ -173,7 +131,7 @@ async fn no_token_is_ever_logged() {
     fixture.reviews.is_down.store(true, Ordering::SeqCst);
     let other = "Authorization: Bearer very-secret-too\r\n";
     assert_eq!(fixture.ask(None, "GET", "/healthz", other).await.status, 401);
-    let logged = logged.0.lock().unwrap();
+    let logged = logged.text();
     assert!(logged.contains("a request was denied") && logged.contains("could not be reviewed"), "{logged}");
     assert!(!logged.contains("very-secret"), "{logged}");
 }

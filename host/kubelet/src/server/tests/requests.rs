@@ -172,8 +172,24 @@ async fn usage_is_served_in_each_of_its_forms() {
 
 #[tokio::test]
 async fn one_user_has_only_so_many_requests_at_once() {
-    let limits = Limits { requests_per_user: 0, ..Limits::default() };
-    let fixture = Fixture::with(Options { limits, ..Options::default() }).await;
+    let limits = Limits { requests_per_user: 1, ..Limits::default() };
+    let fixture = Fixture::with(Options { limits, rules: &["* * *"], ..Options::default() }).await;
+    // More than all the buffers on the way take in.
+    let mut large = pod("large", json!({}));
+    Arc::make_mut(&mut large.object).metadata.annotations = Some([("a".into(), "x".repeat(1 << 20))].into());
+    fixture.pods.0.lock().unwrap().extend(std::iter::repeat_n(large, 64));
+    let mut slow = fixture.connect(Some(&fixture.client(ADMIN))).await;
+    slow.send("GET /pods HTTP/1.1\r\nHost: node\r\n\r\n").await;
+    slow.0.read_u8().await.unwrap();
     let answer = fixture.get("/healthz").await;
-    assert_eq!(answer.status, 429);
+    assert_eq!((answer.status, answer.body.as_str()), (429, "too many requests of one user at once\n"));
+    let other = fixture.client("other");
+    assert_eq!(fixture.ask(Some(&other), "GET", "/healthz", "").await.status, 200);
+
+    drop(slow);
+    fixture.settles("vk_kubelet_connections", 0.0).await;
+    for _ in 0..2 {
+        assert_eq!(fixture.get("/healthz").await.status, 200);
+        fixture.settles("vk_kubelet_connections", 0.0).await;
+    }
 }

@@ -103,6 +103,30 @@ async fn a_follower_counts_for_its_user_until_it_goes() {
 }
 
 #[tokio::test]
+async fn a_pod_has_only_so_many_streams_whoever_asks() {
+    let limits = Limits { streams_per_pod: 1, ..Limits::default() };
+    let fixture = Fixture::with(Options { limits, rules: &["* * *"], ..Options::default() }).await;
+    fixture.pods.0.lock().unwrap().push(pod("q", serde_json::json!({ "state": { "running": {} } })));
+    fixture.provider.is_writing.store(true, Ordering::SeqCst);
+    let mut follower = fixture.connect(Some(&fixture.client("other"))).await;
+    follower.send(FOLLOWED).await;
+    follower.0.read_u8().await.unwrap();
+
+    let refused = "too many sessions and logs are open: one pod may have 1 at once on this node";
+    let answer = fixture.get("/containerLogs/ns/p/c").await;
+    assert_eq!((answer.status, answer.body.trim_end()), (429, refused));
+    for path in ["/exec/ns/p/uid-p/c?command=id&output=1", "/attach/ns/p/c?output=1", "/portForward/ns/p?port=80"] {
+        let answer = fixture.upgrade(path, "v4.channel.k8s.io").await.unwrap_err();
+        assert_eq!((answer.status, answer.body.trim_end()), (429, refused), "{path}");
+    }
+    assert_eq!(fixture.get("/containerLogs/ns/q/c").await.status, 200);
+
+    drop(follower);
+    fixture.settles(r#"vk_kubelet_streams{kind="logs"}"#, 0.0).await;
+    assert_eq!(fixture.get("/containerLogs/ns/p/c").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_stop_gives_followers_their_time_and_no_more() {
     let fixture = Fixture::with(Options { stop_grace: Duration::from_millis(300), ..Options::default() }).await;
     fixture.provider.chunks.lock().unwrap().push_back(chunk("one\n", Some("1")));

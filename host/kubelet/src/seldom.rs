@@ -1,4 +1,4 @@
-//! What happens often is said seldom.
+//! What happens often is said seldom: one for each message, lest one hide another.
 
 use std::{
     sync::{Mutex, PoisonError},
