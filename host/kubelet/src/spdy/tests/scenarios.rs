@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, poll};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     task::yield_now,
     time::{Instant, sleep, timeout},
 };
@@ -291,7 +291,7 @@ async fn close_is_bounded_whatever_the_peer_does() {
     stream.writer.write(Bytes::from(vec![7; 20_000])).await.unwrap();
     let began = Instant::now();
     assert!(matches!(connection.close().await, Ended::Stalled));
-    assert!(began.elapsed() <= limits.write_timeout + limits.close_timeout);
+    assert!(began.elapsed() <= limits.drain_timeout + limits.close_timeout);
 
     // It takes a byte now and then, without end.
     let (mut client, connection, mut accept) = connect_over(1, Limits::new(8));
@@ -310,7 +310,62 @@ async fn close_is_bounded_whatever_the_peer_does() {
         ended = connection.close() => assert!(matches!(ended, Ended::Stalled)),
         () = slow => unreachable!(),
     }
-    assert!(began.elapsed() <= limits.write_timeout + limits.close_timeout);
+    assert!(began.elapsed() <= limits.drain_timeout + limits.close_timeout);
+
+    // It takes everything, and pings without end.
+    let (mut client, connection, mut accept) = connect();
+    let _stream = client.open(1, &mut accept).await;
+    let began = Instant::now();
+    let pings = async {
+        loop {
+            sleep(Duration::from_secs(7)).await;
+            client.send(ping(1)).await;
+        }
+    };
+    tokio::select! {
+        ended = connection.close() => assert!(matches!(ended, Ended::Closed)),
+        () = pings => unreachable!(),
+    }
+    assert_eq!(began.elapsed().as_secs(), limits.drain_timeout.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_carries_the_connection_has_time_to_close_after_a_peer_that_does_not() {
+    let (near, _far) = tokio::io::duplex(1024);
+    let (said, was_said) = tokio::sync::watch::channel(false);
+    let closing = SlowToClose { io: near, closed: Box::pin(sleep(Duration::from_secs(11))), said };
+    let (connection, _accept) = Connection::new(closing, Limits::new(1));
+    connection.close().await;
+    assert!(*was_said.borrow(), "cut off while it closed");
+}
+
+/// Whose shutdown takes until a time.
+struct SlowToClose {
+    io: tokio::io::DuplexStream,
+    closed: Pin<Box<tokio::time::Sleep>>,
+    said: tokio::sync::watch::Sender<bool>,
+}
+
+impl AsyncRead for SlowToClose {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for SlowToClose {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.closed.as_mut().poll(cx));
+        self.said.send_replace(true);
+        Poll::Ready(Ok(()))
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -348,6 +403,24 @@ async fn a_stream_that_is_not_read_stops_the_reading_of_the_socket_and_loses_not
     };
     tokio::join!(reading, sending);
     assert_eq!(read, sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_may_wait_for_the_end_of_its_stream_alone() {
+    let (mut client, connection, mut accept) = connect();
+    let mut stream = client.open(1, &mut accept).await;
+    client.send(data(1, FIN, b"unread")).await;
+    settle().await;
+    assert!(stream.reader.broken().now_or_never().is_none(), "the end of what is sent is no end");
+    assert!(!stream.writer.is_reset());
+    client.send(rst_stream(1, 5)).await;
+    stream.reader.broken().await;
+    assert!(stream.writer.is_reset());
+    let mut other = client.open(3, &mut accept).await;
+    let mut broken = Box::pin(other.reader.broken());
+    assert!(poll!(&mut broken).is_pending());
+    drop((client, connection));
+    broken.await;
 }
 
 #[tokio::test(start_paused = true)]
