@@ -48,6 +48,8 @@ pub(crate) struct Parts {
 /// Answers requests that are let through.
 pub(crate) struct Routes {
     parts: Parts,
+    /// Places for connections to ports.
+    forwarded: Slots<String>,
 }
 
 /// A request, and whose it is.
@@ -66,7 +68,7 @@ struct Held {
 
 impl Routes {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts }
+        Self { parts, forwarded: Slots::new(session::FORWARDED_PER_USER, usize::MAX) }
     }
 
     pub(crate) async fn answer(&self, route: Route<'_>, call: Call) -> Result<Response<Body>, Refusal> {
