@@ -22,8 +22,8 @@ pub trait ClientInput: Send {
     /// for longer than its buffers take. After [`ClientEvent::Gone`] it says so again.
     async fn next(&mut self) -> ClientEvent;
 
-    /// Cancelled at the latest when the client is gone and [`ClientEvent::Gone`] waits behind other events: who does not
-    /// call [`next`](Self::next) for a while learns of it here.
+    /// Cancelled once the client is gone, even while [`ClientEvent::Gone`] waits behind other events: who does not call
+    /// [`next`](Self::next) for a while learns of it here.
     fn gone(&self) -> CancellationToken;
 }
 

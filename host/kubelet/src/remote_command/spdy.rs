@@ -8,7 +8,6 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::join;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     select,
@@ -54,17 +53,25 @@ where
     let (finished, is_finished) = oneshot::channel();
     let output = Output { version, writers: made.writers, finished };
     let client = Client { input, output: Box::new(output) };
-    join!(read(stdin, resize, events, &connection), async {
+    let reading = async {
+        read(stdin, resize, events, &connection).await;
+        pending().await
+    };
+    let session = async {
         supervise(client, &streams.tasks, session).await;
-        // Dropped too early, the writers would have the streams reset.
-        let mut ending = is_finished.await;
-        if let Ok(ending) = &mut ending {
-            ending.write(&streams.stop).await;
+        let Ok(mut ending) = is_finished.await else { return };
+        if !ending.write(&streams.stop).await {
+            tracing::debug!("a client of exec or attach did not take its output in time");
+            return;
         }
         // The client closes when it has all. It is not told to go away before that.
         let _ = timeout(CLOSE, connection.closed()).await;
         streams.close(&connection).await;
-    });
+    };
+    select! {
+        () = reading => {}
+        () = session => {}
+    }
 }
 
 /// The streams that a client made. What it sends on those of output and of the error is not read.
@@ -175,18 +182,19 @@ struct Ending {
 
 impl Ending {
     /// Ends the streams of output, and once that is sent the others: clients before version 4 leave as soon as the one
-    /// for errors ends, whatever is still on the way.
-    async fn write(&mut self, stop: &CancellationToken) {
+    /// for errors ends, whatever is still on the way. False if the client did not take its output in its time.
+    async fn write(&mut self, stop: &CancellationToken) -> bool {
         let Writers { error, stdin, stdout, stderr, resize } = &mut self.writers;
+        let mut outputs: Vec<&mut Writer> = [stdout, stderr].into_iter().flatten().collect();
+        outputs.iter_mut().for_each(|writer| writer.finish());
         let sent = async {
-            for writer in [stdout, stderr].into_iter().flatten() {
-                writer.finish();
+            for writer in outputs {
                 writer.sent().await;
             }
         };
         select! {
             () = sent => {}
-            () = drained(stop) => {}
+            () = drained(stop) => return false,
         }
         if let Some(status) = self.status.take() {
             // Fails if the client is gone, or reset this stream: there is nobody to tell.
@@ -197,6 +205,7 @@ impl Ending {
         for writer in [stdin, resize].into_iter().flatten() {
             writer.finish();
         }
+        true
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
@@ -13,6 +13,9 @@ use crate::{
     spdy::Status,
     testing::{Sent, SpdyClient, ask, header_values, spdy, websocket},
 };
+
+/// Longer than what is noticed takes to be.
+const SOON: Duration = Duration::from_secs(60);
 
 /// A connection to a port as kubectl makes it: the error and the data stream.
 async fn connect_to<Io>(peer: &mut SpdyClient<Io>, port: &str, request: &str) -> (u32, u32)
@@ -132,7 +135,7 @@ async fn a_connection_is_noticed_to_go_though_nobody_takes_its_input() {
         peer.data(data, &[7; 10_000]).await;
     }
     peer.reset(data).await;
-    assert_eq!(seen.recv().await, Some(()));
+    assert_eq!(timeout(SOON, seen.recv()).await, Ok(Some(())));
     assert_eq!(peer.next().await, Some(Sent::Fin(error)));
 
     let (_, data) = connect_to(&mut peer, "80", "1").await;
@@ -140,7 +143,7 @@ async fn a_connection_is_noticed_to_go_though_nobody_takes_its_input() {
         peer.data(data, &[7; 10_000]).await;
     }
     drop(peer);
-    assert_eq!(seen.recv().await, Some(()));
+    assert_eq!(timeout(SOON, seen.recv()).await, Ok(Some(())));
     streams.all_gone().await;
 }
 

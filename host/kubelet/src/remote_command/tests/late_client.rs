@@ -126,6 +126,24 @@ async fn one_that_takes_nothing_for_hours_keeps_its_session() {
     assert_eq!(peer.read_stream(stdout, &mut Vec::new()).await.len(), LENGTH);
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_takes_nothing_does_not_hold_up_a_node_that_stops() {
+    let streams = Streams::for_tests();
+    let over = CancellationToken::new();
+    let of_session = over.clone();
+    let session = |Client { mut output, .. }: Client| async move {
+        let _over = of_session.drop_guard();
+        output.output(vec![7; 100_000].into()).await.unwrap();
+        output.finish(Outcome::Exit(0)).await;
+    };
+    let mut peer = spdy(serving(&streams, OUTPUT, session), "v4.channel.k8s.io").await;
+    peer.open(&[("streamtype", "error")]).await;
+    peer.open(&[("streamtype", "stdout")]).await;
+    over.cancelled().await;
+    streams.stop.cancel();
+    streams.all_gone().await;
+}
+
 /// Takes no input, and ends when its client is gone.
 async fn deaf(Client { input, output }: Client) {
     input.gone().cancelled().await;
