@@ -4,6 +4,7 @@ use std::io;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 use vk_provider::{Error, TerminalSize};
 
 /// A client of exec or attach, or one connection of a port-forward.
@@ -20,6 +21,10 @@ pub trait ClientInput: Send {
     /// The next event. May be dropped and called again without loss; while nobody calls, the client is not read from
     /// for longer than its buffers take. After [`ClientEvent::Gone`] it says so again.
     async fn next(&mut self) -> ClientEvent;
+
+    /// Cancelled once the client is gone, even while [`ClientEvent::Gone`] waits behind other events: who does not call
+    /// [`next`](Self::next) for a while learns of it here.
+    fn gone(&self) -> CancellationToken;
 }
 
 /// Something that a client did.
@@ -31,7 +36,8 @@ pub enum ClientEvent {
     InputClosed,
     /// Its terminal has this size.
     Resized(TerminalSize),
-    /// It is gone, or its connection broke: nothing reaches it any more.
+    /// It is gone, or wants this session no more, or its connection broke: what is still sent reaches nobody. A
+    /// connection to a port that is gone may leave others on the same wire.
     Gone,
 }
 
@@ -63,7 +69,9 @@ pub trait ClientOutput: Send {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The command ended with this code. An attach and a port-forward that end well have 0.
-    Exit(i32),
+    Exit(u8),
     /// It failed.
     Failed(Error),
+    /// It was given up because its client is gone, or took nothing for too long.
+    Abandoned,
 }

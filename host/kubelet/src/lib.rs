@@ -11,6 +11,9 @@
 //! - `server`: TLS, connections, limits, the stop. `certificate`: what it serves with, and how that is had and renewed.
 //! - `authentication`: who asks. `authorization`: whether they may. `reviews`: how the API server is asked for both;
 //!   `cache`: for how long its answers hold.
+//! - `upgrade`: from a request to a stream. `spdy`, `websocket`: what carries streams. `remote_command`, `port_forward`:
+//!   the dialects that clients speak over either, each a [`Client`] to `session`; `input` is its way in, `supervision`
+//!   sees that it learns the end, `streams` has the times that all of them may take.
 //! - `path`: a path in segments, by which both rights and routes are decided. `routes`: what is answered; `refusal`: what
 //!   is not.
 
@@ -20,9 +23,9 @@ mod body;
 mod cache;
 pub mod certificate;
 mod client;
-mod events;
 #[cfg(test)]
 mod fakes;
+mod input;
 pub mod logs;
 mod metrics;
 mod path;

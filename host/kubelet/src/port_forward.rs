@@ -17,11 +17,15 @@ use std::{future::Future, sync::Arc};
 use http::{Request, Response, StatusCode};
 use vk_provider::{Error, PodId};
 
+pub(crate) use channels::MAX_PORTS;
+
 use crate::{
     Client,
     body::Body,
+    refusal::Refusal,
+    server::{Slot, Slots},
     streams::Streams,
-    upgrade::{self, Carrier, Refusal},
+    upgrade::{self, Carrier},
     websocket::{self, Codec},
 };
 
@@ -45,46 +49,68 @@ const WEBSOCKET_PROTOCOLS: &[(&str, Dialect)] = &[
     ("", Dialect::Channels(Codec::Binary)),
 ];
 
+/// Places for the connections to ports of one user, over all of its port-forwards.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    pub(crate) slots: Slots<String>,
+    pub(crate) user: String,
+}
+
+/// Such a place, until it is dropped.
+type Place = Slot<String>;
+
+impl Places {
+    fn take(&self) -> Option<Place> {
+        self.slots.take(&self.user)
+    }
+}
+
 /// Answers a request for port-forward that is allowed, and once it is upgraded runs a session for each of its
-/// connections to a port. `ports` are those of the query; only clients that speak of channels need them.
+/// connections to a port. `ports` are those of the query; only clients that speak of channels need them. `held` is
+/// dropped with the client's connection.
+///
+/// # Errors
+///
+/// What the request is answered that is not upgraded.
 pub(crate) fn serve<B, S, F>(
     request: Request<B>,
     ports: Vec<u16>,
     pod: &PodId,
     streams: &Streams,
+    places: Places,
+    held: impl Send + 'static,
     session: S,
-) -> Response<Body>
+) -> Result<Response<Body>, Refusal>
 where
     S: Fn(u16, Client) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let forward = Forward { pod: pod.clone(), streams: streams.clone(), session };
-    accept(request, ports, forward).unwrap_or_else(|refusal| *refusal)
-}
-
-fn accept<B, S, F>(request: Request<B>, ports: Vec<u16>, forward: Forward<S>) -> Result<Response<Body>, Refusal>
-where
-    S: Fn(u16, Client) -> F + Send + Sync + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let tasks = forward.streams.tasks.clone();
+    let forward = Forward { pod: pod.clone(), streams: streams.clone(), places, session };
+    let tasks = &streams.tasks;
     match upgrade::carrier(request.headers())? {
         Carrier::Spdy => {
             let (protocol, ()) = upgrade::spdy_protocol(request.headers(), SPDY_PROTOCOLS)?;
-            upgrade::spawn(request, &tasks, async move |io| streams::serve(io, Arc::new(forward)).await);
+            upgrade::spawn(request, tasks, held, async move |io| streams::serve(io, Arc::new(forward)).await);
             Ok(upgrade::accept_spdy(protocol))
         }
         Carrier::WebSocket => {
             let (method, headers) = (request.method(), request.headers());
             let (dialect, response) = websocket::negotiate(method, headers, WEBSOCKET_PROTOCOLS, TUNNEL)?;
             match dialect {
-                Dialect::Tunnel => upgrade::spawn(request, &tasks, async move |io| {
+                Dialect::Tunnel => upgrade::spawn(request, tasks, held, async move |io| {
                     streams::serve(websocket::Pipe::new(io).await, Arc::new(forward)).await;
                 }),
                 Dialect::Channels(codec) => {
-                    let ports =
-                        channels::check(ports, codec).map_err(|text| upgrade::refuse(StatusCode::BAD_REQUEST, text))?;
-                    upgrade::spawn(request, &tasks, async move |io| {
+                    if ports.is_empty() {
+                        let text = "query parameter \"port\" is required";
+                        return Err(upgrade::refuse(StatusCode::BAD_REQUEST, text));
+                    }
+                    let places: Option<Vec<Place>> = ports.iter().map(|_| forward.places.take()).collect();
+                    let places = places.ok_or_else(|| {
+                        let text = "too many connections to ports are open for one user";
+                        upgrade::refuse(StatusCode::TOO_MANY_REQUESTS, text)
+                    })?;
+                    upgrade::spawn(request, tasks, (held, places), async move |io| {
                         channels::serve(io, codec, ports, forward).await;
                     });
                 }
@@ -98,6 +124,7 @@ where
 struct Forward<S> {
     pod: PodId,
     streams: Streams,
+    places: Places,
     session: S,
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use vk_provider::{Error, ErrorKind};
 
 use crate::body::{Body, text};
@@ -12,12 +12,12 @@ use crate::body::{Body, text};
 pub(crate) struct Refusal {
     status: StatusCode,
     message: Cow<'static, str>,
-    allow: Option<&'static str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), allow: None }
+        Self { status, message: message.into(), headers: Vec::new() }
     }
 
     pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
@@ -31,13 +31,19 @@ impl Refusal {
     /// The path has these methods only.
     pub(crate) fn method(allow: &'static str) -> Self {
         let message = format!("the method is not one of {allow}");
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, message: message.into(), allow: Some(allow) }
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, message).with(header::ALLOW, HeaderValue::from_static(allow))
+    }
+
+    /// Has this header too.
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     pub(crate) fn response(self) -> Response<Body> {
         let mut response = text(self.status, format!("{}\n", self.message));
-        if let Some(allow) = self.allow {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        for (name, value) in self.headers {
+            response.headers_mut().append(name, value);
         }
         response
     }

@@ -21,8 +21,9 @@ use http::{Request, Response, StatusCode};
 use crate::{
     Client,
     body::Body,
+    refusal::Refusal,
     streams::Streams,
-    upgrade::{self, Carrier, Refusal},
+    upgrade::{self, Carrier},
     websocket::negotiate,
 };
 
@@ -53,19 +54,16 @@ enum Version {
 
 /// Answers a request for exec or attach that is allowed, and once it is upgraded runs the session with its client. There
 /// is no session if the request is no upgrade or asks for no stream, or if the client breaks off before its streams
-/// stand.
-pub(crate) fn serve<B, S, F>(request: Request<B>, wanted: Wanted, streams: &Streams, session: S) -> Response<Body>
-where
-    S: FnOnce(Client) -> F + Send + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    accept(request, wanted, streams, session).unwrap_or_else(|refusal| *refusal)
-}
-
-fn accept<B, S, F>(
+/// stand. `held` is dropped with the client's connection.
+///
+/// # Errors
+///
+/// What the request is answered that is not upgraded.
+pub(crate) fn serve<B, S, F>(
     request: Request<B>,
     mut wanted: Wanted,
     streams: &Streams,
+    held: impl Send + 'static,
     session: S,
 ) -> Result<Response<Body>, Refusal>
 where
@@ -81,13 +79,15 @@ where
     match upgrade::carrier(request.headers())? {
         Carrier::Spdy => {
             let (protocol, version) = upgrade::spdy_protocol(request.headers(), spdy::PROTOCOLS)?;
-            upgrade::spawn(request, tasks, async move |io| spdy::serve(io, version, wanted, &streams, session).await);
+            upgrade::spawn(request, tasks, held, async move |io| {
+                spdy::serve(io, version, wanted, &streams, session).await;
+            });
             Ok(upgrade::accept_spdy(protocol))
         }
         Carrier::WebSocket => {
             let (method, headers) = (request.method(), request.headers());
             let (dialect, response) = negotiate(method, headers, websocket::PROTOCOLS, websocket::PREFERRED)?;
-            upgrade::spawn(request, tasks, async move |io| {
+            upgrade::spawn(request, tasks, held, async move |io| {
                 websocket::serve(io, dialect, wanted, &streams, session).await;
             });
             Ok(response)

@@ -52,6 +52,8 @@ pub(crate) struct Parts {
 /// Answers requests that are let through.
 pub(crate) struct Routes {
     parts: Parts,
+    /// Places for connections to ports.
+    forwarded: Slots<String>,
 }
 
 /// A request, and whose it is.
@@ -65,7 +67,7 @@ pub(crate) struct Call {
 
 impl Routes {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts }
+        Self { parts, forwarded: Slots::new(session::FORWARDED_PER_USER, usize::MAX) }
     }
 
     pub(crate) async fn answer(&self, route: Route<'_>, call: Call) -> Result<Response<Body>, Refusal> {

@@ -13,7 +13,8 @@ use crate::spdy::{self, Connection};
 /// How long the connections of exec, attach and port-forward may take for things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// A connection on which nothing came or went for so long, pings included, is closed.
+    /// A connection on which nothing came or went for so long, pings included, is closed; so is one whose client took
+    /// nothing of what waits for it.
     pub idle: Duration,
     /// A SPDY client has so long to create the streams of a session.
     pub creation: Duration,
@@ -28,7 +29,7 @@ impl Default for StreamLimits {
 
 /// A peer has so long to take what is left to send when a session is over; a pager may be in its way.
 pub(crate) const DRAIN: Duration = Duration::from_secs(15 * 60);
-/// It has so long to close once it has all, or the node stops.
+/// It may be silent for so long once it was sent all, and has so long when the node stops.
 pub(crate) const CLOSE: Duration = Duration::from_secs(10);
 
 /// What serves the connections of exec, attach and port-forward.
@@ -54,12 +55,11 @@ impl Streams {
 
     /// What a SPDY connection may take, with so many streams at once.
     pub(crate) fn spdy_limits(&self, streams: usize) -> spdy::Limits {
-        // Its end is twice this: that of SPDY, then that of what carries it.
-        let close_timeout = CLOSE / 2;
         spdy::Limits {
             idle_timeout: self.limits.idle,
-            write_timeout: DRAIN,
-            close_timeout,
+            write_timeout: self.limits.idle,
+            drain_timeout: DRAIN,
+            close_timeout: CLOSE,
             ..spdy::Limits::new(streams)
         }
     }

@@ -72,6 +72,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::{ClientEvent, ClientInput};
@@ -82,6 +83,10 @@ mod tests {
     impl ClientInput for NoInput {
         async fn next(&mut self) -> ClientEvent {
             ClientEvent::Gone
+        }
+
+        fn gone(&self) -> CancellationToken {
+            CancellationToken::new()
         }
     }
 
@@ -105,6 +110,7 @@ mod tests {
             let text = match outcome {
                 Outcome::Exit(code) => format!("exit {code}"),
                 Outcome::Failed(error) => format!("failed: {error}"),
+                Outcome::Abandoned => "abandoned".into(),
             };
             self.0.lock().unwrap().push(text);
         }

@@ -2,12 +2,15 @@
 
 mod spdy;
 
-use std::{convert::Infallible, future::ready};
+use std::{convert::Infallible, future::ready, net::Ipv4Addr};
 
 use http::{HeaderValue, Request, Response, header::SEC_WEBSOCKET_PROTOCOL};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
+    net::{TcpListener, TcpStream},
+};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::client::IntoClientRequest};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -39,13 +42,35 @@ where
     S: Fn(Request<Incoming>) -> Response<Body> + Send + 'static,
 {
     let (client, server) = duplex(64 << 10);
-    let service = service_fn(move |request| ready(Ok::<_, Infallible>(service(request))));
-    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service).with_upgrades());
+    answer(server, service);
     client
 }
 
+/// The same over TCP.
+pub(crate) async fn connect_tcp<S>(service: S) -> TcpStream
+where
+    S: Fn(Request<Incoming>) -> Response<Body> + Send + 'static,
+{
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    answer(listener.accept().await.unwrap().0, service);
+    client
+}
+
+fn answer<Io, S>(io: Io, service: S)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Fn(Request<Incoming>) -> Response<Body> + Send + 'static,
+{
+    let service = service_fn(move |request| ready(Ok::<_, Infallible>(service(request))));
+    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(io), service).with_upgrades());
+}
+
 /// Sends a request, and yields the head of the answer.
-pub(crate) async fn ask(io: &mut DuplexStream, method: &str, headers: &[(&str, &str)]) -> String {
+pub(crate) async fn ask<Io>(io: &mut Io, method: &str, headers: &[(&str, &str)]) -> String
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
     let mut request = format!("{method} / HTTP/1.1\r\nHost: node\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
@@ -66,7 +91,10 @@ pub(crate) fn header_values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 /// Opens a WebSocket that offers these subprotocols.
-pub(crate) async fn websocket(io: DuplexStream, protocols: &str) -> WebSocketStream<DuplexStream> {
+pub(crate) async fn websocket<Io>(io: Io, protocols: &str) -> WebSocketStream<Io>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
     let mut request = "ws://node/".into_client_request().unwrap();
     if !protocols.is_empty() {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocols).unwrap());
@@ -75,7 +103,10 @@ pub(crate) async fn websocket(io: DuplexStream, protocols: &str) -> WebSocketStr
 }
 
 /// Upgrades to SPDY with this protocol on top.
-pub(crate) async fn spdy(mut io: DuplexStream, protocol: &str) -> SpdyClient<DuplexStream> {
+pub(crate) async fn spdy<Io>(mut io: Io, protocol: &str) -> SpdyClient<Io>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
     let headers = [("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("X-Stream-Protocol-Version", protocol)];
     let head = ask(&mut io, "POST", &headers).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");

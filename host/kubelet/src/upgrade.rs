@@ -11,7 +11,10 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio_util::task::TaskTracker;
 
-use crate::body::{self, Body};
+use crate::{
+    body::{self, Body},
+    refusal::Refusal,
+};
 
 /// `Upgrade` of SPDY.
 const SPDY: &str = "SPDY/3.1";
@@ -21,9 +24,6 @@ const WEBSOCKET: &str = "websocket";
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 /// Those the server has, where the client offered none of them.
 const ACCEPTED_STREAM_PROTOCOLS: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
-
-/// The answer to a request that is not upgraded.
-pub(crate) type Refusal = Box<Response<Body>>;
 
 /// What carries the streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +56,9 @@ pub(crate) fn spdy_protocol<T: Copy>(
         return Err(refuse(StatusCode::BAD_REQUEST, text));
     }
     choose(offers, supported).ok_or_else(|| {
-        let mut response = refuse(StatusCode::FORBIDDEN, no_common_protocol("X-Stream-Protocol-Version", supported));
-        for (name, _) in supported {
-            if let Ok(name) = HeaderValue::from_str(name) {
-                response.headers_mut().append(ACCEPTED_STREAM_PROTOCOLS, name);
-            }
-        }
-        response
+        let refusal = refuse(StatusCode::FORBIDDEN, no_common_protocol("X-Stream-Protocol-Version", supported));
+        let names = supported.iter().filter_map(|(name, _)| HeaderValue::from_str(name).ok());
+        names.fold(refusal, |refusal, name| refusal.with(ACCEPTED_STREAM_PROTOCOLS, name))
     })
 }
 
@@ -114,9 +110,7 @@ pub(crate) fn switched<B>(response: &Response<B>) -> Option<(&'static str, &str)
 
 /// Does not upgrade, and ends the connection.
 pub(crate) fn refuse(status: StatusCode, text: impl Into<String>) -> Refusal {
-    let mut response = body::text(status, text.into());
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    Box::new(response)
+    Refusal::new(status, text.into()).with(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
 /// Says what a client that offers only other protocols may offer.
@@ -125,14 +119,16 @@ pub(crate) fn no_common_protocol<T>(header: &str, supported: &[(&str, T)]) -> St
     format!("unable to upgrade: {header} offers none of the protocols spoken here: {}", names.join(", "))
 }
 
-/// Serves the connection of a request, in a task of its own, once its answer has switched protocols.
-pub(crate) fn spawn<B, S, F>(request: Request<B>, tasks: &TaskTracker, serve: S)
+/// Serves the connection of a request, in a task of its own, once its answer has switched protocols. What it holds is
+/// dropped when the connection is over, which may be long after its sessions.
+pub(crate) fn spawn<B, S, F>(request: Request<B>, tasks: &TaskTracker, held: impl Send + 'static, serve: S)
 where
     S: FnOnce(TokioIo<Upgraded>) -> F + Send + 'static,
     F: Future<Output = ()> + Send,
 {
     let upgrade = hyper::upgrade::on(request);
     tasks.spawn(async move {
+        let _held = held;
         match upgrade.await {
             Ok(io) => serve(TokioIo::new(io)).await,
             Err(error) => tracing::debug!(%error, "a client broke off before its connection was upgraded"),

@@ -119,7 +119,8 @@ impl Listening {
                 None
             }
             Certificate::Csr { keep } => {
-                let config = RequesterConfig { node_name: node_name.clone(), addresses, store: keep.clone() };
+                let store = keep.as_ref().map(certificate::Store::open).transpose().context("--cert-dir")?;
+                let config = RequesterConfig { node_name: node_name.clone(), addresses, store };
                 Some(Requester::new(client.clone(), config, certificates.clone()))
             }
         };

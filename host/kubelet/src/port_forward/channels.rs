@@ -12,26 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{Forward, failure};
 use crate::{
     Client, ClientOutput, Outcome,
-    events::{Events, events},
+    input::{self, InputSender},
     supervision::supervise,
     websocket::{self, CHUNK, Codec, Receiver, Sender, Violation},
 };
 
-/// The ports, if a client may ask for them all at once.
-pub(super) fn check(ports: Vec<u16>, codec: Codec) -> Result<Vec<u16>, String> {
-    let max = codec.channels() / 2;
-    if ports.is_empty() {
-        Err("query parameter \"port\" is required".into())
-    } else if ports.contains(&0) {
-        Err("query parameter \"port\" must be between 1 and 65535".into())
-    } else if ports.len() > max {
-        Err(format!("query parameter \"port\" names {} ports, more than the {max} that are allowed", ports.len()))
-    } else {
-        Ok(ports)
-    }
-}
+/// The most ports of one connection: all that have channels, whatever the codec.
+pub(crate) const MAX_PORTS: usize = Codec::Base64.channels() / 2;
 
-/// Runs the sessions for the ports of an upgraded connection, until all are over.
+/// Runs the sessions for the ports of an upgraded connection, at most [`MAX_PORTS`], until all are over.
 pub(super) async fn serve<Io, S, F>(io: Io, codec: Codec, ports: Vec<u16>, forward: Forward<S>)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send,
@@ -42,7 +31,7 @@ where
     let mut ports_events = Vec::new();
     let mut sessions = Vec::new();
     for (port, data) in ports.into_iter().zip((0..=u8::MAX).step_by(2)) {
-        let (events, input) = events();
+        let (events, input) = input::channel();
         ports_events.push(events);
         let failure = Box::new({
             let pod = forward.pod.clone();
@@ -69,7 +58,7 @@ where
 /// Turns the client's messages into events.
 struct Channels {
     codec: Codec,
-    ports: Vec<Events>,
+    ports: Vec<InputSender>,
 }
 
 impl Receiver for Channels {
@@ -78,7 +67,7 @@ impl Receiver for Channels {
             && channel % 2 == 0
             && let Some(events) = self.ports.get(usize::from(channel / 2))
         {
-            events.emit_input(bytes).await;
+            events.send_bytes(bytes).await;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::spdy::{Headers, Incoming, Status};
+use crate::spdy::{Headers, Incoming, Reader, Status, Writer};
 
 /// The most bytes of a request id; kubectl counts.
 const MAX_ID: usize = 64;
@@ -42,10 +42,18 @@ enum Kind {
     Error,
 }
 
-impl Pairs<Incoming> {
+/// A stream, without the headers that said what it is for.
+pub(super) struct Halves {
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+}
+
+impl Pairs<Halves> {
     /// Takes a stream that a client opened; yields the pair that it completes. One that is for nothing is reset.
-    pub(super) fn accept(&mut self, mut stream: Incoming) -> Option<Pair<Incoming>> {
-        let Some(label) = label(stream.id, &stream.headers) else {
+    pub(super) fn accept(&mut self, stream: Incoming) -> Option<Pair<Halves>> {
+        let Incoming { id, headers, reader, writer } = stream;
+        let mut stream = Halves { reader, writer };
+        let Some(label) = label(id, &headers) else {
             stream.writer.reset(Status::PROTOCOL_ERROR);
             return None;
         };
@@ -56,6 +64,15 @@ impl Pairs<Incoming> {
                 stream.writer.reset(Status::PROTOCOL_ERROR);
                 None
             }
+        }
+    }
+}
+
+impl Pair<Halves> {
+    /// Resets both streams. A text on the error stream would make kubectl end its other connections too.
+    pub(super) fn refuse(mut self) {
+        for stream in [&mut self.data, &mut self.error] {
+            stream.writer.reset(Status::REFUSED_STREAM);
         }
     }
 }

@@ -13,13 +13,13 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Forward, failure,
-    pairs::{Pair, Pairs},
+    Forward, Place, failure,
+    pairs::{Halves, Pair, Pairs},
 };
 use crate::{
     Client, ClientEvent, ClientOutput, Outcome,
-    events::{Events, events},
-    spdy::{Connection, Incoming, Reader, Writer},
+    input::{self, InputSender},
+    spdy::{Connection, Reader, Writer},
     streams::CLOSE,
     supervision::supervise,
 };
@@ -36,17 +36,19 @@ where
 {
     let streams = &forward.streams;
     let (connection, mut accept) = Connection::new(io, streams.spdy_limits(2 * MAX_PAIRS));
-    let connection = Arc::new(connection);
     let mut pairs = Pairs::new(streams.limits.creation);
     let running = TaskTracker::new();
     loop {
         select! {
             stream = accept.next() => match stream.map(|stream| pairs.accept(stream)) {
                 Some(None) => {}
-                Some(Some(pair)) => {
-                    let pair = run(pair, forward.clone(), connection.clone());
-                    streams.tasks.spawn(running.track_future(pair));
-                }
+                Some(Some(pair)) => match forward.places.take() {
+                    Some(place) => {
+                        let pair = run(pair, forward.clone(), place);
+                        streams.tasks.spawn(running.track_future(pair));
+                    }
+                    None => pair.refuse(),
+                },
                 None => break,
             },
             () = pairs.expire() => {}
@@ -60,21 +62,21 @@ where
     streams.close(&connection).await;
 }
 
-/// Runs the session for a pair, and holds its streams until both sides are done with them.
-async fn run<S, F>(pair: Pair<Incoming>, forward: Arc<Forward<S>>, connection: Arc<Connection>)
+/// Runs the session for a pair, and holds its streams and its place until both sides are done with them.
+async fn run<S, F>(pair: Pair<Halves>, forward: Arc<Forward<S>>, _place: Place)
 where
     S: Fn(u16, Client) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let Pair { port, data, error } = pair;
-    let (events, input) = events();
+    // Nothing is expected on the error stream: dropping its reader drops what comes.
+    let Pair { port, data: Halves { mut reader, writer: data }, error: Halves { writer: error, .. } } = pair;
+    let (events, input) = input::channel();
     let (finished, is_finished) = oneshot::channel();
     let pod = forward.pod.clone();
     let failure = Box::new(move |error: &_| failure(port, &pod, error));
-    let output = Output { data: data.writer, error: error.writer, failure, finished };
+    let output = Output { data, error, failure, finished };
     let client = Client { input, output: Box::new(output) };
 
-    let mut reader = data.reader;
     let mut session = pin!(async {
         supervise(client, &forward.streams.tasks, |client| (forward.session)(port, client)).await;
         is_finished.await
@@ -90,12 +92,12 @@ where
     };
     if matches!(end, End::Finished) {
         select! {
-            _ = connection.closed() => {}
+            () = reader.broken() => {}
             _ = &mut session => return,
         }
     }
     drop(events);
-    // Its streams are of no more use.
+    // The client does not need its streams any more, but its connection goes on.
     let _ = session.await;
 }
 
@@ -106,15 +108,23 @@ enum End {
     Broken,
 }
 
-async fn read(reader: &mut Reader, events: &Events) -> End {
+async fn read(reader: &mut Reader, events: &InputSender) -> End {
     loop {
-        match reader.read().await {
-            Ok(Some(bytes)) => events.emit_input(bytes).await,
-            Ok(None) => {
-                events.emit(ClientEvent::InputClosed).await;
-                return End::Finished;
+        let Ok(piece) = reader.read().await else { return End::Broken };
+        let is_end = piece.is_none();
+        let sending = async {
+            match piece {
+                Some(bytes) => events.send_bytes(bytes).await,
+                None => events.send(ClientEvent::InputClosed).await,
             }
-            Err(_) => return End::Broken,
+        };
+        // The client may go while the session takes nothing.
+        select! {
+            biased;
+            () = sending => if is_end {
+                return End::Finished;
+            },
+            () = reader.broken() => return End::Broken,
         }
     }
 }
@@ -139,8 +149,12 @@ impl ClientOutput for Output {
 
     async fn finish(self: Box<Self>, outcome: Outcome) {
         let Self { mut data, mut error, failure, finished } = *self;
-        if let Outcome::Failed(failed) = outcome {
-            // Fails only if the client is gone.
+        // A text makes kubectl end all of its connections. One that it has reset, since whoever it forwards for went
+        // away, is no failure, and it reads the error stream even then.
+        if let Outcome::Failed(failed) = outcome
+            && !data.is_reset()
+        {
+            // Fails if the client is gone, or reset this stream too: there is nobody to tell.
             let _ = error.write(failure(&failed).into()).await;
         }
         data.finish();

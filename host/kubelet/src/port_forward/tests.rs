@@ -6,8 +6,8 @@ use std::{future::Future, pin::Pin};
 use tokio::io::DuplexStream;
 use vk_provider::{Error, ErrorKind, PodId};
 
-use super::serve;
-use crate::{Client, ClientEvent, Outcome, streams::Streams, testing::connect};
+use super::{Places, serve};
+use crate::{Client, ClientEvent, Outcome, refusal::Refusal, server::Slots, streams::Streams, testing::connect};
 
 fn pod() -> PodId {
     PodId { namespace: "default".into(), name: "web".into(), uid: "1234".into(), handle: None }
@@ -19,8 +19,21 @@ where
     S: Fn(u16, Client) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    serving_at_most(usize::MAX, streams, ports, session)
+}
+
+/// One whose user may have so many connections to ports.
+fn serving_at_most<S, F>(places: usize, streams: &Streams, ports: &'static [u16], session: S) -> DuplexStream
+where
+    S: Fn(u16, Client) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let streams = streams.clone();
-    connect(move |request| serve(request, ports.to_vec(), &pod(), &streams, session.clone()))
+    let places = Places { slots: Slots::new(places, usize::MAX), user: "somebody".into() };
+    connect(move |request| {
+        serve(request, ports.to_vec(), &pod(), &streams, places.clone(), (), session.clone())
+            .unwrap_or_else(Refusal::response)
+    })
 }
 
 /// A server on each port: says which it is, then sends back what it gets until that ends. Nobody listens on port 1.

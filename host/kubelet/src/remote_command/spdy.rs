@@ -8,20 +8,20 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::join;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     select,
     sync::oneshot,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Version, Wanted, resize::Resizes, status::status};
 use crate::{
     Client, ClientEvent, ClientOutput, Outcome,
-    events::{Events, events},
+    input::{self, InputSender},
     spdy::{Accept, Connection, Incoming, Reader, Status, StreamError, Writer},
-    streams::{CLOSE, Streams},
+    streams::{CLOSE, Streams, drained},
     supervision::supervise,
 };
 
@@ -49,18 +49,29 @@ where
         return streams.close(&connection).await;
     };
     let Readers { stdin, resize } = made.readers;
-    let (events, input) = events();
+    let (events, input) = input::channel();
     let (finished, is_finished) = oneshot::channel();
     let output = Output { version, writers: made.writers, finished };
     let client = Client { input, output: Box::new(output) };
-    join!(read(stdin, resize, events, &connection), async {
+    let reading = async {
+        read(stdin, resize, events, &connection).await;
+        pending().await
+    };
+    let session = async {
         supervise(client, &streams.tasks, session).await;
-        // Dropped too early, they would have the streams reset.
-        let _writers = is_finished.await;
+        let Ok(mut ending) = is_finished.await else { return };
+        if !ending.write(&streams.stop).await {
+            tracing::debug!("a client of exec or attach did not take its output in time");
+            return;
+        }
         // The client closes when it has all. It is not told to go away before that.
         let _ = timeout(CLOSE, connection.closed()).await;
         streams.close(&connection).await;
-    });
+    };
+    select! {
+        () = reading => {}
+        () = session => {}
+    }
 }
 
 /// The streams that a client made. What it sends on those of output and of the error is not read.
@@ -114,7 +125,7 @@ async fn collect(mut accept: Accept, wanted: Wanted, version: Version) -> Option
 }
 
 /// Reads what the client sends, until the connection ends.
-async fn read(mut stdin: Option<Reader>, mut resize: Option<Reader>, events: Events, connection: &Connection) {
+async fn read(mut stdin: Option<Reader>, mut resize: Option<Reader>, events: InputSender, connection: &Connection) {
     let mut resizes = Resizes::default();
     loop {
         select! {
@@ -122,20 +133,29 @@ async fn read(mut stdin: Option<Reader>, mut resize: Option<Reader>, events: Eve
             biased;
             piece = next(&mut resize) => match piece {
                 Ok(piece) => if let Some(size) = resizes.push(&piece) {
-                    events.emit(ClientEvent::Resized(size)).await;
+                    taken(events.send(ClientEvent::Resized(size)), connection).await;
                 },
                 Err(_) => resize = None,
             },
             piece = next(&mut stdin) => match piece {
-                Ok(piece) => events.emit_input(piece).await,
+                Ok(piece) => taken(events.send_bytes(piece), connection).await,
                 Err(Some(StreamError::Connection(_))) => return,
                 Err(_) => {
                     stdin = None;
-                    events.emit(ClientEvent::InputClosed).await;
+                    taken(events.send(ClientEvent::InputClosed), connection).await;
                 }
             },
             _ = connection.closed() => return,
         }
+    }
+}
+
+/// Waits until the session has taken something, unless the client goes before.
+async fn taken(sending: impl Future<Output = ()>, connection: &Connection) {
+    select! {
+        biased;
+        () = sending => {}
+        _ = connection.closed() => {}
     }
 }
 
@@ -150,8 +170,43 @@ async fn next(reader: &mut Option<Reader>) -> Result<Bytes, Option<StreamError>>
 struct Output {
     version: Version,
     writers: Writers,
-    /// Takes the streams when all is written.
-    finished: oneshot::Sender<Writers>,
+    /// Takes the streams when all output is written.
+    finished: oneshot::Sender<Ending>,
+}
+
+/// The end of the streams.
+struct Ending {
+    writers: Writers,
+    status: Option<Bytes>,
+}
+
+impl Ending {
+    /// Ends the streams of output, and once that is sent the others: clients before version 4 leave as soon as the one
+    /// for errors ends, whatever is still on the way. False if the client did not take its output in its time.
+    async fn write(&mut self, stop: &CancellationToken) -> bool {
+        let Writers { error, stdin, stdout, stderr, resize } = &mut self.writers;
+        let mut outputs: Vec<&mut Writer> = [stdout, stderr].into_iter().flatten().collect();
+        outputs.iter_mut().for_each(|writer| writer.finish());
+        let sent = async {
+            for writer in outputs {
+                writer.sent().await;
+            }
+        };
+        select! {
+            () = sent => {}
+            () = drained(stop) => return false,
+        }
+        if let Some(status) = self.status.take() {
+            // Fails if the client is gone, or reset this stream: there is nobody to tell.
+            let _ = error.write(status).await;
+        }
+        error.finish();
+        // kubectl reads its input until the stream that takes it ends.
+        for writer in [stdin, resize].into_iter().flatten() {
+            writer.finish();
+        }
+        true
+    }
 }
 
 /// Writes to a stream that the client may not have asked for.
@@ -173,20 +228,8 @@ impl ClientOutput for Output {
     }
 
     async fn finish(self: Box<Self>, outcome: Outcome) {
-        let Self { version, writers: Writers { mut error, mut stdin, mut stdout, mut stderr, mut resize }, finished } =
-            *self;
-        for writer in [&mut stdout, &mut stderr].into_iter().flatten() {
-            writer.finish();
-        }
-        if let Some(status) = status(&outcome, version) {
-            // Fails only if the client is gone.
-            let _ = error.write(status).await;
-        }
-        error.finish();
-        // kubectl reads its input until the stream that takes it ends.
-        for writer in [&mut stdin, &mut resize].into_iter().flatten() {
-            writer.finish();
-        }
-        let _ = finished.send(Writers { error, stdin, stdout, stderr, resize });
+        let Self { version, writers, finished } = *self;
+        // Nobody takes it any more if the whole program stops.
+        let _ = finished.send(Ending { writers, status: status(&outcome, version) });
     }
 }

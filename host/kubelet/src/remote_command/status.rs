@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use vk_provider::{Error, ErrorKind};
+use vk_provider::ErrorKind;
 
 use super::Version;
 use crate::Outcome;
+
+/// What a client is told that took nothing for so long that its session was given up: no word would be success.
+const ABANDONED: &str = "the session was given up: its client took nothing for too long";
 
 /// What the error stream carries before it ends: from version 4 on a `metav1.Status`, before that a text if it failed.
 pub(super) fn status(outcome: &Outcome, version: Version) -> Option<Bytes> {
@@ -13,8 +16,9 @@ pub(super) fn status(outcome: &Outcome, version: Version) -> Option<Bytes> {
         Version::V4 | Version::V5 => Some(json_status(outcome).to_string().into()),
         Version::V1 | Version::V2 | Version::V3 => match outcome {
             Outcome::Exit(0) => None,
-            Outcome::Exit(code) => Some(exit_message(exit_code(*code)).into()),
+            Outcome::Exit(code) => Some(exit_message(*code).into()),
             Outcome::Failed(error) => Some(error.message.clone().into()),
+            Outcome::Abandoned => Some(ABANDONED.into()),
         },
     }
 }
@@ -22,35 +26,30 @@ pub(super) fn status(outcome: &Outcome, version: Version) -> Option<Bytes> {
 fn json_status(outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Exit(0) => json!({ "metadata": {}, "status": "Success" }),
-        Outcome::Exit(code) => {
-            let code = exit_code(*code);
-            json!({
-                "metadata": {},
-                "status": "Failure",
-                "reason": "NonZeroExitCode",
-                "message": exit_message(code),
-                "details": { "causes": [{ "reason": "ExitCode", "message": code.to_string() }] },
-            })
-        }
-        Outcome::Failed(error) => {
-            let (reason, code) = reason(error);
-            json!({ "metadata": {}, "status": "Failure", "reason": reason, "message": error.message, "code": code })
-        }
+        Outcome::Exit(code) => json!({
+            "metadata": {},
+            "status": "Failure",
+            "reason": "NonZeroExitCode",
+            "message": exit_message(*code),
+            "details": { "causes": [{ "reason": "ExitCode", "message": code.to_string() }] },
+        }),
+        Outcome::Failed(error) => failure(error.kind, &error.message),
+        Outcome::Abandoned => failure(ErrorKind::Unavailable, ABANDONED),
     }
+}
+
+fn failure(kind: ErrorKind, message: &str) -> Value {
+    let (reason, code) = reason(kind);
+    json!({ "metadata": {}, "status": "Failure", "reason": reason, "message": message, "code": code })
 }
 
 fn exit_message(code: u8) -> String {
     format!("command terminated with non-zero exit code: {code}")
 }
 
-/// Clients read 0 to 255. A code that is none of these must not turn into success.
-fn exit_code(code: i32) -> u8 {
-    u8::try_from(code).unwrap_or(u8::MAX)
-}
-
 /// The reason and the code of the Kubernetes API for a failure.
-fn reason(error: &Error) -> (&'static str, u16) {
-    match error.kind {
+fn reason(kind: ErrorKind) -> (&'static str, u16) {
+    match kind {
         ErrorKind::Invalid => ("BadRequest", 400),
         ErrorKind::NotFound => ("NotFound", 404),
         ErrorKind::Conflict => ("Conflict", 409),
@@ -64,6 +63,8 @@ fn reason(error: &Error) -> (&'static str, u16) {
 
 #[cfg(test)]
 mod tests {
+    use vk_provider::Error;
+
     use super::*;
 
     const JSON: [Version; 2] = [Version::V4, Version::V5];
@@ -85,9 +86,9 @@ mod tests {
 
     #[test]
     fn exit_codes_are_a_cause_from_version_4_on_and_a_text_before() {
-        for (code, said) in [(1, 1), (42, 42), (137, 137), (255, 255), (256, 255), (-1, 255), (i32::MIN, 255)] {
+        for code in [1, 42, 137, 255] {
             let outcome = Outcome::Exit(code);
-            let message = format!("command terminated with non-zero exit code: {said}");
+            let message = format!("command terminated with non-zero exit code: {code}");
             assert_eq!(
                 json_of(&outcome),
                 json!({
@@ -95,7 +96,7 @@ mod tests {
                     "status": "Failure",
                     "reason": "NonZeroExitCode",
                     "message": message,
-                    "details": { "causes": [{ "reason": "ExitCode", "message": said.to_string() }] },
+                    "details": { "causes": [{ "reason": "ExitCode", "message": code.to_string() }] },
                 })
             );
             for version in TEXT {
@@ -125,6 +126,14 @@ mod tests {
             for version in TEXT {
                 assert_eq!(status(&outcome, version), Some("no \"shell\"".into()), "{version:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_given_up_is_no_success() {
+        assert_eq!(json_of(&Outcome::Abandoned)["reason"], "ServiceUnavailable");
+        for version in TEXT {
+            assert_eq!(status(&Outcome::Abandoned, version), Some(ABANDONED.into()), "{version:?}");
         }
     }
 }

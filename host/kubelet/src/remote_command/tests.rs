@@ -1,16 +1,24 @@
 mod hostile_websocket;
+mod late_client;
 mod negotiation;
 mod spdy;
 mod websocket;
 
 use std::{future::Future, sync::Mutex};
 
-use http::StatusCode;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use tokio::io::DuplexStream;
 use vk_provider::{Error, ErrorKind};
 
 use super::{Wanted, serve};
-use crate::{Client, ClientEvent, ClientOutput, Outcome, body::text, streams::Streams, testing::connect};
+use crate::{
+    Client, ClientEvent, ClientOutput, Outcome,
+    body::{Body, text},
+    refusal::Refusal,
+    streams::Streams,
+    testing::connect,
+};
 
 const OUTPUT: Wanted = Wanted { stdin: false, stdout: true, stderr: false, tty: false };
 const PIPES: Wanted = Wanted { stdin: true, stdout: true, stderr: true, tty: false };
@@ -22,11 +30,35 @@ where
     S: FnOnce(Client) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let (session, streams) = (Mutex::new(Some(session)), streams.clone());
-    connect(move |request| match session.lock().unwrap().take() {
-        Some(session) => serve(request, wanted, &streams, session),
+    serving_held(streams, wanted, (), session)
+}
+
+/// One that holds something.
+fn serving_held<H, S, F>(streams: &Streams, wanted: Wanted, held: H, session: S) -> DuplexStream
+where
+    H: Send + 'static,
+    S: FnOnce(Client) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    connect(service(streams, wanted, held, session))
+}
+
+fn service<H, S, F>(
+    streams: &Streams,
+    wanted: Wanted,
+    held: H,
+    session: S,
+) -> impl Fn(Request<Incoming>) -> Response<Body> + Send + 'static
+where
+    H: Send + 'static,
+    S: FnOnce(Client) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (session, streams) = (Mutex::new(Some((held, session))), streams.clone());
+    move |request| match session.lock().unwrap().take() {
+        Some((held, session)) => serve(request, wanted, &streams, held, session).unwrap_or_else(Refusal::response),
         None => text(StatusCode::OK, "served"),
-    })
+    }
 }
 
 /// Sends back what it gets, and ends with it.

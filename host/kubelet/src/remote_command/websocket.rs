@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{Version, Wanted, resize::Resizes, status::status};
 use crate::{
     Client, ClientEvent, ClientOutput, Outcome,
-    events::{Events, events},
+    input::{self, InputSender},
     streams::Streams,
     supervision::supervise,
     websocket::{self, CHUNK, Codec, Receiver, Sender, Violation},
@@ -57,7 +57,7 @@ where
 {
     let Dialect { version, codec } = dialect;
     let (sender, outgoing) = websocket::outgoing();
-    let (events, input) = events();
+    let (events, input) = input::channel();
     let output = Output { sender, codec, version, wanted };
     // Clients wait for a first message, which says that the streams stand.
     if output.send(output.first_channel(), &[]).await.is_err() {
@@ -76,7 +76,7 @@ struct Channels {
     stdin: bool,
     /// With a terminal.
     resizes: Option<Resizes>,
-    events: Events,
+    events: InputSender,
 }
 
 impl Channels {
@@ -84,7 +84,7 @@ impl Channels {
         match message {
             [CLOSE, STDIN] => {
                 if std::mem::take(&mut self.stdin) {
-                    self.events.emit(ClientEvent::InputClosed).await;
+                    self.events.send(ClientEvent::InputClosed).await;
                 }
                 Ok(())
             }
@@ -100,10 +100,10 @@ impl Receiver for Channels {
             return self.close(&payload).await;
         }
         match self.codec.decode(payload)? {
-            Some((STDIN, bytes)) if self.stdin => self.events.emit_input(bytes).await,
+            Some((STDIN, bytes)) if self.stdin => self.events.send_bytes(bytes).await,
             Some((RESIZE, bytes)) => {
                 if let Some(size) = self.resizes.as_mut().and_then(|resizes| resizes.push(&bytes)) {
-                    self.events.emit(ClientEvent::Resized(size)).await;
+                    self.events.send(ClientEvent::Resized(size)).await;
                 }
             }
             _ => {}

@@ -11,7 +11,7 @@ use crate::{
     body::Body,
     metrics::StreamKind,
     path::PodPath,
-    port_forward,
+    port_forward::{self, MAX_PORTS, Places},
     refusal::Refusal,
     remote_command::{self, Wanted},
     session, upgrade,
@@ -20,8 +20,9 @@ use crate::{
 /// What programs take a terminal for whose size is not known yet.
 const USUAL_TERMINAL: TerminalSize = TerminalSize { columns: 80, rows: 24 };
 
-/// The most ports that one WebSocket of the old kind forwards.
-const PORTS: usize = 64;
+/// Connections to ports at once, for one user. They are not counted with sessions and logs: somebody's browser behind
+/// one port-forward must not keep others from an exec.
+pub(super) const FORWARDED_PER_USER: usize = 4_096;
 
 impl Routes {
     pub(super) fn exec(&self, path: PodPath<'_>, container: &str, call: Call) -> Result<Response<Body>, Refusal> {
@@ -57,28 +58,34 @@ impl Routes {
         wanted: Wanted,
         call: Call,
     ) -> Result<Response<Body>, Refusal> {
-        let held = self.hold(kind, &call)?;
+        // Its session may outlive the connection for a little, and the connection its session for longer.
+        let held = Arc::new(self.hold(kind, &call)?);
+        let of_session = held.clone();
         let (sessions, end) = (self.parts.sessions.clone(), self.parts.end.clone());
         let session = move |client| async move {
-            let _held = held;
+            let _held = of_session;
             session::run(sessions, pod.id, request, client, end).await;
         };
-        Ok(self.counted(kind, remote_command::serve(call.request, wanted, &self.parts.streams, session)))
+        let response = remote_command::serve(call.request, wanted, &self.parts.streams, held, session)?;
+        Ok(self.counted(kind, response))
     }
 
     pub(super) fn port_forward(&self, path: PodPath<'_>, call: Call) -> Result<Response<Body>, Refusal> {
         let pod = self.find(path).ok_or_else(pod_not_found)?;
         let ports = ports(query(&call.request))?;
         let held = Arc::new(self.hold(StreamKind::PortForward, &call)?);
+        let of_sessions = held.clone();
+        let places = Places { slots: self.forwarded.clone(), user: call.user.name.clone() };
         let (sessions, end, id) = (self.parts.sessions.clone(), self.parts.end.clone(), pod.id.clone());
         let session = move |port, client| {
-            let (sessions, id, end, held) = (sessions.clone(), id.clone(), end.clone(), held.clone());
+            let (sessions, id, end, held) = (sessions.clone(), id.clone(), end.clone(), of_sessions.clone());
             async move {
                 let _held = held;
                 session::run(sessions, id, SessionRequest::PortForward(port), client, end).await;
             }
         };
-        let response = port_forward::serve(call.request, ports, &pod.id, &self.parts.streams, session);
+        let streams = &self.parts.streams;
+        let response = port_forward::serve(call.request, ports, &pod.id, streams, places, held, session)?;
         Ok(self.counted(StreamKind::PortForward, response))
     }
 
@@ -108,8 +115,7 @@ fn wanted(call: &Call) -> Wanted {
     let given: BTreeSet<String> =
         query(&call.request).filter(|(_, value)| value == "1" || value == "true").map(|(name, _)| name).collect();
     let is_given = |name: &str| given.contains(name);
-    let tty = is_given("tty");
-    Wanted { stdin: is_given("input"), stdout: is_given("output"), stderr: is_given("error") && !tty, tty }
+    Wanted { stdin: is_given("input"), stdout: is_given("output"), stderr: is_given("error"), tty: is_given("tty") }
 }
 
 /// The ports in `port`, which may hold several and come several times.
@@ -123,8 +129,8 @@ fn ports(parameters: impl Iterator<Item = (String, String)>) -> Result<Vec<u16>,
             }
         }
     }
-    if ports.len() > PORTS {
-        return Err(Refusal::bad_request(format!("at most {PORTS} ports can be forwarded at once")));
+    if ports.len() > MAX_PORTS {
+        return Err(Refusal::bad_request(format!("at most {MAX_PORTS} ports can be forwarded at once")));
     }
     Ok(ports)
 }

@@ -8,6 +8,7 @@ use tokio::{
     select,
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 use vk_provider::{
     Action, Dialled, Ending, Error, ErrorKind, Fault, MAX_SESSION_STATE, Opened, PodId, Progress, SessionEvent,
     SessionState, Sessions,
@@ -80,6 +81,7 @@ pub(super) struct Driver<'a> {
     relays: bool,
     is_over: bool,
     input: &'a mut dyn ClientInput,
+    gone: CancellationToken,
     input_closed: bool,
     outputs: Lane<'a, Recipient<'a>>,
     link: Link,
@@ -107,6 +109,7 @@ impl<'a> Driver<'a> {
             loss: None,
             relays: false,
             is_over: false,
+            gone: input.gone(),
             input,
             input_closed: false,
             outputs: Lane::new(Some(Recipient(output))),
@@ -146,6 +149,8 @@ impl<'a> Driver<'a> {
                     ClientEvent::Resized(size) => self.waiting.push(SessionEvent::Resized(size)),
                     ClientEvent::Gone => return None,
                 },
+                // While it is heard, that it goes comes after what it did before.
+                () = self.gone.cancelled(), if !hears_client => return None,
                 received = next(&mut self.link.reader), if hears_backend => self.take_received(received),
                 delivered = self.outputs.progress() => if delivered.is_err() {
                     return None;
@@ -364,6 +369,6 @@ fn check(state: &SessionState) -> Result<(), Error> {
 
 /// What clients can tell apart: 0 to 255. A code outside is 255, as a shell shows `exit -1`; its low eight bits could be 0
 /// and pass a failure off as success.
-fn exit_code(code: i32) -> i32 {
-    u8::try_from(code).map_or(255, i32::from)
+fn exit_code(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(u8::MAX)
 }

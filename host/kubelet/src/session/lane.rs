@@ -5,6 +5,9 @@ use std::{collections::VecDeque, future::pending, io};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
+/// What an item counts for beside its bytes, so that many small or empty ones are bounded too.
+const ITEM_BYTES: usize = 64;
+
 /// What a lane leads to.
 #[async_trait]
 pub(super) trait Outlet: Send {
@@ -28,8 +31,12 @@ pub(super) struct Lane<'a, O: Outlet> {
 }
 
 struct Write<'a, O> {
-    size: usize,
+    weight: usize,
     done: BoxFuture<'a, (O, io::Result<()>)>,
+}
+
+fn weight<O: Outlet>(item: &O::Item) -> usize {
+    O::size(item) + ITEM_BYTES
 }
 
 impl<'a, O: Outlet + 'a> Lane<'a, O>
@@ -41,7 +48,7 @@ where
         Self { outlet, write: None, queue: VecDeque::new(), bytes: 0 }
     }
 
-    /// How many bytes are queued or being written.
+    /// How many bytes are queued or being written, with something for each item.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -54,7 +61,7 @@ where
     /// Puts an item at the end.
     pub(super) fn push(&mut self, item: O::Item) {
         if self.outlet.is_some() || self.write.is_some() {
-            self.bytes += O::size(&item);
+            self.bytes += weight::<O>(&item);
             self.queue.push_back(item);
         }
     }
@@ -74,12 +81,12 @@ where
             && let Some(item) = self.queue.pop_front()
             && let Some(mut outlet) = self.outlet.take()
         {
-            let (size, more) = (O::size(&item), !self.queue.is_empty());
+            let (weight, more) = (weight::<O>(&item), !self.queue.is_empty());
             let done = Box::pin(async move {
                 let written = outlet.write(item, more).await;
                 (outlet, written)
             });
-            self.write = Some(Write { size, done });
+            self.write = Some(Write { weight, done });
         }
         let Some(write) = &mut self.write else { return pending().await };
         let (outlet, written) = write.done.as_mut().await;
@@ -87,7 +94,7 @@ where
             self.shut();
             return written;
         }
-        self.bytes -= write.size;
+        self.bytes -= write.weight;
         self.outlet = Some(outlet);
         self.write = None;
         Ok(())

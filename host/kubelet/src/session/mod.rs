@@ -15,7 +15,7 @@
 //!
 //! Everything is bounded. One side is not read from while [much](driver) is on its way to the other, or while a step's
 //! worth of events is waiting. Neither side's slowness holds up what else happens, so that a client which goes, or a
-//! backend which closes, is noticed.
+//! backend which closes, is noticed. A client that goes is noticed even while its input is not read.
 //!
 //! How a session ends:
 //!
@@ -25,7 +25,7 @@
 //! | action `fail`, a failed call, a state too large, an action that is impossible | the error, after all output |
 //! | `disconnected` answered with neither exit, fail nor wake-after | exec: an error; else success |
 //! | `refused` answered so | an error |
-//! | the client is gone, or took nothing for four hours | nothing; the provider is told `abandoned` |
+//! | the client is gone, or took nothing for four hours | that it was abandoned; the provider is told `abandoned` |
 //! | the host stops | an error; the provider is told `abandoned` |
 //!
 //! A failed call ends its session alone: calls are tried again on another instance, or on the component that replaced
@@ -73,7 +73,7 @@ pub async fn run(
             let mut driver = Driver::new(sessions, pod, is_exec, opened, &mut *input, &mut *output);
             let outcome = match stop.run_until_cancelled(driver.run()).await {
                 Some(Ended::Over(outcome)) => outcome,
-                Some(Ended::Abandoned) => abandoned(),
+                Some(Ended::Abandoned) => Outcome::Abandoned,
                 None => stopped(),
             };
             (outcome, Some(driver.part()))
@@ -82,6 +82,7 @@ pub async fn run(
     match &outcome {
         Outcome::Failed(error) if error.fault.is_some() => tracing::warn!(pod = name, %error, "a session failed"),
         Outcome::Failed(error) => tracing::debug!(pod = name, %error, "a session failed"),
+        Outcome::Abandoned => tracing::debug!(pod = name, "a session was abandoned by its client"),
         Outcome::Exit(code) => tracing::debug!(pod = name, code, "a session ended"),
     }
     let parted = async {
@@ -91,10 +92,6 @@ pub async fn run(
     };
     tokio::join!(output.finish(outcome.clone()), parted);
     outcome
-}
-
-fn abandoned() -> Outcome {
-    Outcome::Failed(Error::new(ErrorKind::Unavailable, "the client is gone"))
 }
 
 fn stopped() -> Outcome {

@@ -34,7 +34,7 @@ impl Connection {
     /// close too. A peer that has not taken what was written would lose it otherwise. What the peer still sends is
     /// dropped; nothing more can be written.
     ///
-    /// Returns once the transport is closed: at the latest after [`Limits::write_timeout`], counted from here, and
+    /// Returns once the transport is closed: at the latest after [`Limits::drain_timeout`], counted from here, and twice
     /// [`Limits::close_timeout`]. May be dropped; the connection then goes on closing for as long as it is not dropped.
     pub async fn close(&self) -> Ended {
         self.streams.lock().close();

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::watch,
-    time::{Instant, Sleep, sleep_until, timeout_at},
+    time::{Instant, Sleep, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Bytes asked of the transport at once. No buffer is held while there are none.
-const READ: usize = 32 * 1024;
+pub(super) const READ: usize = 32 * 1024;
 
 /// Frames looked at, reads and writes, before others on the same thread have their turn.
 const FRAMES: usize = 256;
@@ -119,25 +119,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         };
         // The streams learn it now; what is still sent is not theirs.
         self.streams.lock().end(why.clone());
-        let deadline = Instant::now() + self.limits.close_timeout;
         // Nothing can be made of an error here: the transport is given up anyway.
         if let Some(status) = last_words {
             self.streams.lock().say_goodbye(status);
-            let _ = timeout_at(deadline, self.say_goodbye(status)).await;
+            let _ = timeout_at(self.patience(status), self.say_goodbye(status)).await;
         }
-        // Even after the deadline this is tried once, which is enough for TLS to say that the end is the end.
-        let _ = timeout_at(deadline, self.transport.shutdown()).await;
+        // TLS says that the end is the end, and a WebSocket waits for its peer to agree.
+        let _ = timeout(self.limits.close_timeout, self.transport.shutdown()).await;
         self.end(why);
     }
 
+    /// Until when a goodbye may take.
+    fn patience(&self, status: GoAway) -> Instant {
+        let now = Instant::now();
+        let soon = now + self.limits.close_timeout;
+        match status {
+            GoAway::Ok => soon.max(self.closing.unwrap_or(now) + self.limits.drain_timeout),
+            GoAway::ProtocolError => soon,
+        }
+    }
+
     /// Writes all that is left. Then waits for the peer to close, if it deserves it: to close before it has would lose
-    /// what it has not yet taken.
+    /// what it has not yet taken, as soon as it sends anything. So one that pings is waited for.
     async fn say_goodbye(&mut self, status: GoAway) -> io::Result<()> {
         while poll_fn(|context| self.poll_write(context)).await? {}
         poll_fn(|context| self.poll_flush(context)).await?;
         if matches!(status, GoAway::Ok) {
             let mut dropped = vec![0; 4096];
-            while self.transport.read(&mut dropped).await? > 0 {}
+            while let Ok(read) = timeout(self.limits.close_timeout, self.transport.read(&mut dropped)).await
+                && read? > 0
+            {}
         }
         Ok(())
     }
@@ -330,7 +341,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.closing = Some(Instant::now());
         }
         let idle = self.active + self.limits.idle_timeout;
-        let stalled = self.blocked.into_iter().chain(self.closing).min().map(|since| since + self.limits.write_timeout);
+        let blocked = self.blocked.map(|since| since + self.limits.write_timeout);
+        let draining = self.closing.map(|since| since + self.limits.drain_timeout);
+        let stalled = blocked.into_iter().chain(draining).min();
         let ping = self.held_up.map(|since| since + PING_PERIOD);
         let Some(next) = [Some(idle), stalled, ping].into_iter().flatten().min() else { return Poll::Pending };
         if self.timer.deadline() > next || self.timer.is_elapsed() {

@@ -20,7 +20,8 @@ pub enum Ended {
     /// See [`Limits::idle_timeout`](super::Limits::idle_timeout).
     #[error("the SPDY connection was idle for too long")]
     Idle,
-    /// See [`Limits::write_timeout`](super::Limits::write_timeout).
+    /// See [`Limits::write_timeout`](super::Limits::write_timeout) and
+    /// [`Limits::drain_timeout`](super::Limits::drain_timeout).
     #[error("the peer of the SPDY connection read nothing for too long")]
     Stalled,
 }

@@ -70,6 +70,11 @@ impl Reader {
     pub async fn read(&mut self) -> Result<Option<Bytes>, StreamError> {
         poll_fn(|context| self.streams.lock().poll_read(self.id, context)).await
     }
+
+    /// Waits until the stream is reset or the connection ends, also after the peer has sent all, and whatever is unread.
+    pub async fn broken(&mut self) {
+        poll_fn(|context| self.streams.lock().poll_broken(self.id, context)).await;
+    }
 }
 
 impl Drop for Reader {
@@ -92,6 +97,16 @@ impl Writer {
     /// Says that this was all. The peer hears it after all that was written.
     pub fn finish(&mut self) {
         self.streams.lock().finish(self.id);
+    }
+
+    /// Waits until all that was written is sent, with the end if it was finished, or will never be.
+    pub async fn sent(&mut self) {
+        poll_fn(|context| self.streams.lock().poll_sent(self.id, context)).await;
+    }
+
+    /// Whether the stream was reset, by the peer or from here.
+    pub fn is_reset(&self) -> bool {
+        self.streams.lock().is_reset(self.id)
     }
 
     /// Resets the stream, in both directions. What was not yet sent or read is lost.

@@ -4,9 +4,11 @@ use std::{collections::VecDeque, mem};
 
 use bytes::{Bytes, BytesMut};
 
+use super::driver::READ;
+
 /// A piece from here on is kept as it is, with the buffer that it is a part of; smaller ones are copied together. So what
 /// is held is never much more than the bytes that are in it, and thousands of tiny pieces are one.
-const SHARED: usize = 4096;
+const SHARED: usize = READ / 2;
 
 /// A queue of bytes.
 #[derive(Debug, Default)]
@@ -51,5 +53,24 @@ impl Pieces {
         }
         self.length -= piece.len();
         Some(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_holds_on_to_no_buffer_that_is_much_larger() {
+        let mut pieces = Pieces::default();
+        for length in [1, 4096, SHARED - 1] {
+            let buffer = Bytes::from(vec![7; READ]);
+            pieces.push(buffer.slice(..length));
+            assert!(buffer.is_unique(), "{length} bytes hold {READ}");
+        }
+        let buffer = Bytes::from(vec![7; READ]);
+        pieces.push(buffer.slice(..SHARED));
+        assert!(!buffer.is_unique(), "half a buffer is not worth a copy");
+        assert_eq!(pieces.len(), 1 + 4096 + SHARED - 1 + SHARED);
     }
 }

@@ -17,7 +17,7 @@ use super::{Ended, Headers, Limits, Status, frame, header_block::EmptyBlocks, pi
 /// after the one that is being written.
 pub(super) const CHUNK: usize = 32 * 1024;
 
-/// Bytes that wait to be sent on a stream, at which its writer waits. One more chunk than the one that is being written.
+/// Bytes that wait to be sent on a stream, at which its writer waits; the write that reaches it is taken whole.
 const SENDING: usize = CHUNK;
 
 /// Bytes of answers that are unsent, at which no more frames are looked at: the peer asks faster than it listens.

@@ -1,4 +1,5 @@
 mod client;
+mod closing;
 mod golden;
 mod hostile;
 mod properties;

@@ -83,6 +83,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> SpdyClient<Io> {
         self.send(control(3, &[id.to_be_bytes(), [0, 0, 0, 5]].concat())).await;
     }
 
+    pub(crate) async fn ping(&mut self) {
+        self.send(control(6, &1_u32.to_be_bytes())).await;
+    }
+
     pub(crate) async fn goaway(&mut self) {
         self.send(control(7, &[0; 8])).await;
     }

@@ -20,10 +20,10 @@ const DIGIT: u8 = b'0';
 
 impl Codec {
     /// How many channels have a number. In base64 it must be a character of ASCII: it stands in a text.
-    pub fn channels(self) -> usize {
+    pub const fn channels(self) -> usize {
         match self {
             Self::Binary => 256,
-            Self::Base64 => usize::from(0x80 - DIGIT),
+            Self::Base64 => (0x80 - DIGIT) as usize,
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     select,
     sync::mpsc,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -28,6 +28,7 @@ const QUEUE: usize = 4;
 /// A pong goes out this often. kubectl gives up on a server that sends none for a minute, and those that answer its
 /// pings wait behind input that nobody takes.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
 /// Takes what comes.
 pub(crate) trait Receiver: Send {
     /// Takes the payload of a message, text or binary. Until it is done, nothing more is read.
@@ -71,6 +72,9 @@ pub(crate) fn outgoing() -> (Sender, Outgoing) {
 
 /// Serves an upgraded connection until it is over: all senders are gone and the close is done, the peer has closed, it
 /// broke a rule, or was idle for too long. Both `receiver` and the way out are dropped as soon as the end has begun.
+///
+/// A peer that was sent all has its time to take it and to close, unless it falls silent: one that is slow to take it
+/// still pings, and a socket that is dropped with pings unread would throw away what is on its way.
 pub(crate) async fn run<Io>(io: Io, receiver: impl Receiver, outgoing: Outgoing, streams: &Streams)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send,
@@ -85,17 +89,22 @@ where
         () = overdue(alive, &streams.stop) => return,
         () = activity.idle(streams.limits.idle) => Some(Message::Close(Some(close(CloseCode::Away, "idle for too long")))),
     };
-    let _ = timeout(CLOSE, async {
+    let is_complete = last == Some(normal());
+    let end = async {
         if let Some(last) = last
             && sink.send(last).await.is_ok()
         {
-            while let Some(Ok(_)) = stream.next().await {}
+            while let Ok(Some(Ok(_))) = timeout(CLOSE, stream.next()).await {}
         }
         if let Ok(socket) = sink.reunite(stream) {
             linger(socket.into_inner()).await;
         }
-    })
-    .await;
+    };
+    select! {
+        () = end => {}
+        () = drained(&streams.stop), if is_complete => {}
+        () = sleep(CLOSE), if !is_complete => {}
+    }
 }
 
 /// Reads until the peer is gone, or has broken a rule: yields the close frame that says which.
@@ -159,6 +168,6 @@ async fn overdue(mut alive: mpsc::Receiver<Infallible>, stop: &CancellationToken
 async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     if io.shutdown().await.is_ok() {
         let mut rest = [0; 256];
-        while matches!(io.read(&mut rest).await, Ok(1..)) {}
+        while let Ok(Ok(1..)) = timeout(CLOSE, io.read(&mut rest)).await {}
     }
 }

@@ -3,10 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::{
-    body::Body,
-    upgrade::{self, Refusal},
-};
+use crate::{body::Body, refusal::Refusal, upgrade};
 
 const VERSION: HeaderValue = HeaderValue::from_static("13");
 
@@ -27,10 +24,9 @@ pub(crate) fn negotiate<T: Copy>(
         return refuse("unable to upgrade: Sec-WebSocket-Key is required");
     };
     if headers.get(header::SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
-        let mut response =
-            upgrade::refuse(StatusCode::UPGRADE_REQUIRED, "unable to upgrade: Sec-WebSocket-Version is not 13");
-        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
-        return Err(response);
+        let text = "unable to upgrade: Sec-WebSocket-Version is not 13";
+        let refusal = upgrade::refuse(StatusCode::UPGRADE_REQUIRED, text);
+        return Err(refusal.with(header::SEC_WEBSOCKET_VERSION, VERSION));
     }
     let (name, protocol) = choose(headers, supported, preferred)?;
 

@@ -39,6 +39,18 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Pipe<Io> {
     fn send(&mut self, message: Message) -> io::Result<()> {
         Pin::new(&mut self.socket).start_send(message).map_err(into_io)
     }
+
+    /// Closes the WebSocket, and waits for the peer's close.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.closing {
+            ready!(self.poll_room(cx))?;
+            self.send(normal())?;
+            self.closing = true;
+        }
+        ready!(self.poll_room(cx))?;
+        while let Some(Ok(_)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {}
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Pipe<Io> {
@@ -91,13 +103,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Pipe<Io> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.closing {
-            ready!(self.poll_room(cx))?;
-            self.send(normal())?;
-            self.closing = true;
-        }
-        ready!(self.poll_room(cx))?;
-        while let Some(Ok(_)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {}
+        // That the WebSocket is closed already, or broken, is no reason not to end what is under it.
+        let _ = ready!(self.poll_close(cx));
         Pin::new(self.socket.get_mut()).poll_shutdown(cx)
     }
 }
@@ -107,5 +114,31 @@ fn into_io(error: Error) -> io::Error {
         Error::Io(error) => error,
         Error::ConnectionClosed | Error::AlreadyClosed => io::ErrorKind::BrokenPipe.into(),
         error => io::Error::new(io::ErrorKind::InvalidData, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{SinkExt, StreamExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_under_it_ends_also_after_the_peer_has_closed() {
+        let (near, far) = duplex(1024);
+        let mut pipe = Pipe::new(near).await;
+        let mut peer = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+        let closing = async {
+            peer.send(normal()).await.unwrap();
+            while let Some(Ok(_)) = peer.next().await {}
+        };
+        let reading = async {
+            assert_eq!(pipe.read(&mut [0; 16]).await.unwrap(), 0);
+            pipe.shutdown().await.unwrap();
+        };
+        // The client waits for the end of the stream before it is done.
+        tokio::join!(closing, reading);
+        assert_eq!(peer.get_mut().read(&mut [0; 16]).await.unwrap(), 0);
     }
 }

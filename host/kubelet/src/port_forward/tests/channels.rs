@@ -65,7 +65,7 @@ async fn a_port_that_fails_says_so_and_the_last_one_closes() {
 }
 
 #[tokio::test]
-async fn ports_are_required_and_not_too_many() {
+async fn ports_are_required_and_each_takes_a_place() {
     const HEADERS: [(&str, &str); 5] = [
         ("Connection", "Upgrade"),
         ("Upgrade", "websocket"),
@@ -73,9 +73,12 @@ async fn ports_are_required_and_not_too_many() {
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Protocol", "base64.channel.k8s.io"),
     ];
-    for (ports, status) in [(&[][..], 400), (&[80, 0], 400), (&[80; 41], 400), (&[80; 40], 101)] {
+    for (ports, status) in [(&[][..], 400), (&[80; 40], 101)] {
         let streams = Streams::for_tests();
         let head = ask(&mut serving(&streams, ports, echo), "GET", &HEADERS).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{ports:?}: {head}");
     }
+    let streams = Streams::for_tests();
+    let head = ask(&mut serving_at_most(1, &streams, &[80, 81], echo), "GET", &HEADERS).await;
+    assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
@@ -13,6 +13,9 @@ use crate::{
     spdy::Status,
     testing::{Sent, SpdyClient, ask, header_values, spdy, websocket},
 };
+
+/// Longer than what is noticed takes to be.
+const SOON: Duration = Duration::from_secs(60);
 
 /// A connection to a port as kubectl makes it: the error and the data stream.
 async fn connect_to<Io>(peer: &mut SpdyClient<Io>, port: &str, request: &str) -> (u32, u32)
@@ -76,6 +79,95 @@ async fn a_connection_that_fails_says_so_and_the_others_go_on() {
     assert_eq!(others, [Sent::Fin(data)]);
     let (_, data) = connect_to(&mut peer, "80", "1").await;
     assert_eq!(peer.next().await, Some(Sent::Data(data, "80:".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_reset_is_no_failure_and_the_others_go_on() {
+    let failed = Outcome::Failed(Error::new(ErrorKind::Unavailable, "the backend is away"));
+    for (outcome, half_closed) in [Outcome::Abandoned, failed].iter().flat_map(|it| [(it, false), (it, true)]) {
+        let end = outcome.clone();
+        let session = move |port: u16, Client { mut input, mut output }: Client| {
+            let end = end.clone();
+            async move {
+                output.output(format!("{port}:").into()).await.unwrap();
+                loop {
+                    match input.next().await {
+                        ClientEvent::Input(bytes) => output.output(bytes).await.unwrap(),
+                        ClientEvent::Gone => return output.finish(end).await,
+                        _ => {}
+                    }
+                }
+            }
+        };
+        let streams = Streams::for_tests();
+        let mut peer = spdy(serving(&streams, &[], session), "portforward.k8s.io").await;
+        let (error, data) = connect_to(&mut peer, "80", "0").await;
+        assert_eq!(peer.next().await, Some(Sent::Data(data, "80:".into())));
+        let (_, other) = connect_to(&mut peer, "443", "1").await;
+        assert_eq!(peer.next().await, Some(Sent::Data(other, "443:".into())));
+        if half_closed {
+            peer.fin(data).await;
+        }
+        peer.reset(data).await;
+        assert_eq!(peer.next().await, Some(Sent::Fin(error)), "{outcome:?}, half closed: {half_closed}");
+        peer.data(other, b"still there").await;
+        assert_eq!(peer.next().await, Some(Sent::Data(other, "still there".into())));
+        drop(peer);
+        streams.all_gone().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_noticed_to_go_though_nobody_takes_its_input() {
+    let streams = Streams::for_tests();
+    let (saw, mut seen) = tokio::sync::mpsc::channel(1);
+    let session = move |_, Client { input, output }: Client| {
+        let saw = saw.clone();
+        async move {
+            input.gone().cancelled().await;
+            saw.send(()).await.unwrap();
+            output.finish(Outcome::Abandoned).await;
+        }
+    };
+    let mut peer = spdy(serving(&streams, &[], session), "portforward.k8s.io").await;
+    let (error, data) = connect_to(&mut peer, "80", "0").await;
+    for _ in 0..20 {
+        peer.data(data, &[7; 10_000]).await;
+    }
+    peer.reset(data).await;
+    assert_eq!(timeout(SOON, seen.recv()).await, Ok(Some(())));
+    assert_eq!(peer.next().await, Some(Sent::Fin(error)));
+
+    let (_, data) = connect_to(&mut peer, "80", "1").await;
+    for _ in 0..30 {
+        peer.data(data, &[7; 10_000]).await;
+    }
+    drop(peer);
+    assert_eq!(timeout(SOON, seen.recv()).await, Ok(Some(())));
+    streams.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_beyond_those_of_a_user_are_reset_and_the_others_go_on() {
+    let streams = Streams::for_tests();
+    let mut peer = spdy(serving_at_most(1, &streams, &[], echo), "portforward.k8s.io").await;
+    let (error, data) = connect_to(&mut peer, "80", "0").await;
+    assert_eq!(peer.next().await, Some(Sent::Data(data, "80:".into())));
+    let (refused_error, refused) = connect_to(&mut peer, "80", "1").await;
+    let mut resets = [peer.next().await, peer.next().await];
+    resets.sort_by_key(|sent| format!("{sent:?}"));
+    assert_eq!(resets, [refused_error, refused].map(|id| Some(Sent::Reset(id, Status::REFUSED_STREAM))));
+    peer.data(data, b"x").await;
+    assert_eq!(peer.next().await, Some(Sent::Data(data, "x".into())));
+
+    peer.fin(data).await;
+    let mut others = Vec::new();
+    peer.read_stream(error, &mut others).await;
+    sleep(Duration::from_secs(1)).await;
+    let (_, again) = connect_to(&mut peer, "80", "2").await;
+    while others.last() != Some(&Sent::Data(again, "80:".into())) {
+        others.push(peer.next().await.expect("a place that is free again"));
+    }
 }
 
 #[tokio::test(start_paused = true)]

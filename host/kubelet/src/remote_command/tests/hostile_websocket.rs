@@ -146,7 +146,7 @@ async fn a_flood_of_text_is_input_like_any_other() {
         while let ClientEvent::Input(bytes) = input.next().await {
             total += bytes.len();
         }
-        output.finish(Outcome::Exit(i32::from(total != 1_000_000))).await;
+        output.finish(Outcome::Exit(u8::from(total != 1_000_000))).await;
     };
     let mut socket = websocket(serving(&streams, PIPES, count), "v5.channel.k8s.io").await;
     next(&mut socket).await;

@@ -54,6 +54,35 @@ async fn version_4_has_input_its_end_output_and_status() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_status_comes_behind_all_output_however_much_that_is() {
+    let session = |Client { mut output, .. }: Client| async move {
+        output.output(vec![1; 100_000].into()).await.unwrap();
+        output.error_output(vec![2; 200_000].into()).await.unwrap();
+        output.finish(Outcome::Exit(1)).await;
+    };
+    for protocol in ["channel.k8s.io", "v4.channel.k8s.io"] {
+        let streams = Streams::for_tests();
+        let mut peer = spdy(serving(&streams, PIPES, session), protocol).await;
+        let error = open(&mut peer, "error").await;
+        open(&mut peer, "stdin").await;
+        let (stdout, stderr) = (open(&mut peer, "stdout").await, open(&mut peer, "stderr").await);
+        let mut others = Vec::new();
+        assert!(!peer.read_stream(error, &mut others).await.is_empty());
+        let length = |of| {
+            others
+                .iter()
+                .map(|sent| match sent {
+                    Sent::Data(id, bytes) if *id == of => bytes.len(),
+                    _ => 0,
+                })
+                .sum::<usize>()
+        };
+        assert_eq!((length(stdout), length(stderr)), (100_000, 200_000), "{protocol}");
+        assert!([stdout, stderr].iter().all(|id| others.contains(&Sent::Fin(*id))), "{protocol}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_close_is_told_to_after_ten_seconds() {
     let streams = Streams::for_tests();
     let mut peer = spdy(serving(&streams, OUTPUT, ending(Outcome::Exit(137))), "v4.channel.k8s.io").await;

@@ -148,7 +148,7 @@ async fn the_provider_is_told_last_that_the_client_is_gone_and_may_only_send() {
     session.input(b"a");
     let step = session.step_for([input(b"a")]).await;
     session.input(b"b");
-    session.does(ClientEvent::Gone);
+    session.goes();
     tokio::time::sleep(Duration::from_secs(1)).await;
     step.progress(Some(b"newer".to_vec()), [Action::SendText("a".into())]);
     let step = session.step_for([input(b"b"), SessionEvent::Abandoned]).await;
@@ -159,13 +159,13 @@ async fn the_provider_is_told_last_that_the_client_is_gone_and_may_only_send() {
     assert_eq!(peer.received().await, Some(Message::Text("kill".into())));
     assert!(matches!(peer.received().await, Some(Message::Close(_))));
     assert_eq!(peer.received().await, None);
-    assert_eq!(message_of(session.finished().await), "the client is gone");
+    assert_eq!(session.finished().await, Outcome::Abandoned);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_while_the_backend_is_dialled_ends_the_dialling() {
     let mut session = Session::dialling(exec(), Ok(opened()));
-    session.does(ClientEvent::Gone);
+    session.goes();
     session.step_for([SessionEvent::Abandoned]).await.answer([]);
     session.finished().await;
 }
@@ -175,7 +175,7 @@ async fn a_session_that_exits_is_not_abandoned_as_well() {
     let mut session = Session::connected(exec(), Connection::None, []).await;
     session.input(b"a");
     let step = session.step_for([input(b"a")]).await;
-    session.does(ClientEvent::Gone);
+    session.goes();
     tokio::time::sleep(Duration::from_secs(1)).await;
     step.answer([Action::Exit(0)]);
     session.finished().await;
@@ -184,7 +184,7 @@ async fn a_session_that_exits_is_not_abandoned_as_well() {
     let actions = [output(b"1"), output(b"2"), output(b"3"), Action::Exit(0)];
     let mut session = Session::connected(exec(), Connection::None, actions).await;
     assert_eq!(session.seen().await, seen_output(b"1"));
-    session.does(ClientEvent::Gone);
+    session.goes();
     assert_eq!(soon("the end", &mut session.run).await.unwrap(), Outcome::Exit(0));
     assert!(session.steps.recv().await.is_none());
 }
@@ -192,7 +192,7 @@ async fn a_session_that_exits_is_not_abandoned_as_well() {
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_does_not_take_leave_is_not_waited_for_long() {
     let mut session = Session::connected(exec(), Connection::None, []).await;
-    session.does(ClientEvent::Gone);
+    session.goes();
     let began = Instant::now();
     let unanswered = session.step_for([SessionEvent::Abandoned]).await;
     soon("the end", session.run).await.unwrap();
@@ -208,7 +208,7 @@ async fn a_client_that_cannot_be_written_to_is_gone() {
     session.seen.close();
     step.answer([output(b"x")]);
     session.step_for([SessionEvent::Abandoned]).await.answer([]);
-    assert_eq!(message_of(soon("the end", session.run).await.unwrap()), "the client is gone");
+    assert_eq!(soon("the end", session.run).await.unwrap(), Outcome::Abandoned);
 }
 
 #[tokio::test(start_paused = true)]

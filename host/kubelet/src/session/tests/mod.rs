@@ -99,6 +99,7 @@ enum Seen {
 struct Input {
     events: mpsc::UnboundedReceiver<ClientEvent>,
     taken: Arc<AtomicUsize>,
+    gone: CancellationToken,
 }
 
 #[async_trait]
@@ -107,6 +108,10 @@ impl ClientInput for Input {
         let event = self.events.recv().await.unwrap_or(ClientEvent::Gone);
         self.taken.fetch_add(1, Ordering::Relaxed);
         event
+    }
+
+    fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 }
 
@@ -200,6 +205,7 @@ struct Session {
     client: mpsc::UnboundedSender<ClientEvent>,
     /// How many of the client's events were taken.
     taken: Arc<AtomicUsize>,
+    gone: CancellationToken,
     seen: mpsc::Receiver<Seen>,
     steps: mpsc::UnboundedReceiver<Step>,
     dial: Option<oneshot::Sender<Result<Dialled>>>,
@@ -230,14 +236,15 @@ impl Session {
         let (dial, dialled) = oneshot::channel();
         let (client, events) = mpsc::unbounded_channel();
         let taken = Arc::new(AtomicUsize::new(0));
-        let input = Input { events, taken: Arc::clone(&taken) };
+        let gone = CancellationToken::new();
+        let input = Input { events, taken: Arc::clone(&taken), gone: gone.clone() };
         let (output, seen) = mpsc::channel(1);
         let provider =
             Provider { opened: Mutex::new(Some(opened)), dialled: Mutex::new(Some(dialled)), steps: steps_to };
         let stop = CancellationToken::new();
         let client_side = Client { input: Box::new(input), output: Box::new(Output(output)) };
         let run = tokio::spawn(super::run(Arc::new(provider), pod(), request, client_side, stop.clone()));
-        Self { client, taken, seen, steps, dial: Some(dial), stop, run }
+        Self { client, taken, gone, seen, steps, dial: Some(dial), stop, run }
     }
 
     fn dialled(&mut self, dialled: Result<Dialled>) {
@@ -273,6 +280,11 @@ impl Session {
 
     fn input(&self, bytes: &[u8]) {
         self.does(ClientEvent::Input(Bytes::copy_from_slice(bytes)));
+    }
+
+    fn goes(&self) {
+        self.does(ClientEvent::Gone);
+        self.gone.cancel();
     }
 
     fn does(&self, event: ClientEvent) {
@@ -315,7 +327,7 @@ fn seen_output(bytes: &[u8]) -> Seen {
 fn message_of(outcome: Outcome) -> String {
     match outcome {
         Outcome::Failed(error) => error.message,
-        Outcome::Exit(code) => panic!("exit {code}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Output, SENDING, Streams, remember, wake};
+use super::{Output, SENDING, Stream, Streams, remember, wake};
 use crate::spdy::{Ended, Headers, Status, StreamError, frame};
 
 impl Streams {
@@ -70,6 +70,32 @@ impl Streams {
         }
         remember(&mut stream.reader.waker, context);
         Poll::Pending
+    }
+
+    pub(in crate::spdy) fn poll_broken(&mut self, id: u32, context: &Context<'_>) -> Poll<()> {
+        let is_over = self.closing || self.ended.is_some();
+        match self.open.get_mut(&id).filter(|stream| stream.reset.is_none() && !is_over) {
+            Some(stream) => {
+                remember(&mut stream.reader.waker, context);
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        }
+    }
+
+    pub(in crate::spdy) fn poll_sent(&mut self, id: u32, context: &Context<'_>) -> Poll<()> {
+        let waits = |stream: &&mut Stream| !stream.sending.is_empty() || stream.output == Output::Finishing;
+        match self.open.get_mut(&id).filter(|stream| stream.reset.is_none()).filter(waits) {
+            Some(stream) if self.ended.is_none() => {
+                remember(&mut stream.writer.waker, context);
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    pub(in crate::spdy) fn is_reset(&self, id: u32) -> bool {
+        self.open.get(&id).is_some_and(|stream| stream.reset.is_some())
     }
 
     /// Whether a stream takes bytes to send, and if not whether it ever will.

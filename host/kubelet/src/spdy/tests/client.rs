@@ -2,7 +2,10 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use flate2::{Compress, Compression, FlushCompress};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    task::yield_now,
+};
 
 use crate::spdy::{
     Accept, Connection, Incoming, Limits, Status,
@@ -130,6 +133,13 @@ pub(super) fn connect_over(pipe: usize, limits: Limits) -> (Client, Connection, 
 
 pub(super) fn connect() -> (Client, Connection, Accept) {
     connect_over(64 * 1024, Limits::new(8))
+}
+
+/// Lets the driver do all that it can.
+pub(super) async fn settle() {
+    for _ in 0..100 {
+        yield_now().await;
+    }
 }
 
 impl Client {

@@ -11,22 +11,16 @@ use bytes::Bytes;
 use futures::{FutureExt, poll};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, ReadBuf},
-    task::yield_now,
     time::{Instant, sleep, timeout},
 };
 
-use super::client::{FIN, Sent, UNIDIRECTIONAL, connect, connect_over, data, goaway, headers, ping, rst_stream};
+use super::client::{
+    FIN, Sent, UNIDIRECTIONAL, connect, connect_over, data, goaway, headers, ping, rst_stream, settle,
+};
 use crate::spdy::{Connection, Ended, Limits, ProtocolError, Status, StreamError};
 
 fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
-}
-
-/// Lets the driver do all that it can.
-async fn settle() {
-    for _ in 0..100 {
-        yield_now().await;
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,86 +243,6 @@ async fn bytes_that_nobody_expects_are_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_sends_all_that_was_written_and_waits_for_the_peer() {
-    let (mut client, connection, mut accept) = connect_over(100, Limits::new(8));
-    let mut done = client.open(1, &mut accept).await;
-    let _open = client.open(3, &mut accept).await;
-    let written = Bytes::from(vec![7; 20_000]);
-    done.writer.write(written.clone()).await.unwrap();
-    done.writer.finish();
-    let mut close = Box::pin(connection.close());
-    assert!(poll!(&mut close).is_pending());
-    assert!(accept.next().await.is_none());
-
-    sleep(Duration::from_secs(60)).await;
-    // What the peer still sends is dropped, and hinders nothing.
-    let block = client.deflater.block(&[("late", "stream")]);
-    client.send(data(3, 0, b"late")).await;
-    assert_eq!(client.read_stream(1).await, written);
-    assert_eq!(client.next().await, Some(Sent::Reset(1, Status::CANCEL)));
-    assert_eq!(client.next().await, Some(Sent::Reset(3, Status::CANCEL)));
-    assert_eq!(client.next().await, Some(Sent::GoAway));
-    client.send(super::client::syn_stream(5, 0, &block)).await;
-    settle().await;
-    assert!(poll!(&mut close).is_pending(), "the peer has not closed");
-    drop(client);
-    assert!(matches!(close.await, Ended::Closed));
-}
-
-#[tokio::test(start_paused = true)]
-async fn close_is_bounded_whatever_the_peer_does() {
-    let limits = Limits::new(8);
-    // It takes everything and does not close.
-    let (mut client, connection, mut accept) = connect();
-    let _stream = client.open(1, &mut accept).await;
-    let began = Instant::now();
-    assert!(matches!(connection.close().await, Ended::Closed));
-    assert_eq!(began.elapsed().as_secs(), limits.close_timeout.as_secs());
-
-    // It takes nothing.
-    let (mut client, connection, mut accept) = connect_over(100, Limits::new(8));
-    let mut stream = client.open(1, &mut accept).await;
-    stream.writer.write(Bytes::from(vec![7; 20_000])).await.unwrap();
-    let began = Instant::now();
-    assert!(matches!(connection.close().await, Ended::Stalled));
-    assert!(began.elapsed() <= limits.write_timeout + limits.close_timeout);
-
-    // It takes a byte now and then, without end.
-    let (mut client, connection, mut accept) = connect_over(1, Limits::new(8));
-    let mut stream = client.open(1, &mut accept).await;
-    stream.writer.write(Bytes::from(vec![7; 20_000])).await.unwrap();
-    let began = Instant::now();
-    let slow = async {
-        loop {
-            sleep(Duration::from_secs(30)).await;
-            if client.transport.read_u8().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    tokio::select! {
-        ended = connection.close() => assert!(matches!(ended, Ended::Stalled)),
-        () = slow => unreachable!(),
-    }
-    assert!(began.elapsed() <= limits.write_timeout + limits.close_timeout);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_peer_that_reads_nothing_is_given_up() {
-    let (mut client, connection, mut accept) = connect_over(100, Limits::new(8));
-    let mut stream = client.open(1, &mut accept).await;
-    let began = Instant::now();
-    let error = loop {
-        if let Err(error) = stream.writer.write(Bytes::from(vec![7; 1000])).await {
-            break error;
-        }
-        assert!(connection.streams.lock().held() <= 64 * 1024);
-    };
-    assert!(matches!(error, StreamError::Connection(Ended::Stalled)), "{error}");
-    assert_eq!(began.elapsed().as_secs(), Limits::new(1).write_timeout.as_secs());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_stream_that_is_not_read_stops_the_reading_of_the_socket_and_loses_nothing() {
     let (mut client, connection, mut accept) = connect_over(1000, Limits { stream_buffer: 10_000, ..Limits::new(8) });
     let mut stream = client.open(1, &mut accept).await;
@@ -348,6 +262,24 @@ async fn a_stream_that_is_not_read_stops_the_reading_of_the_socket_and_loses_not
     };
     tokio::join!(reading, sending);
     assert_eq!(read, sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_may_wait_for_the_end_of_its_stream_alone() {
+    let (mut client, connection, mut accept) = connect();
+    let mut stream = client.open(1, &mut accept).await;
+    client.send(data(1, FIN, b"unread")).await;
+    settle().await;
+    assert!(stream.reader.broken().now_or_never().is_none(), "the end of what is sent is no end");
+    assert!(!stream.writer.is_reset());
+    client.send(rst_stream(1, 5)).await;
+    stream.reader.broken().await;
+    assert!(stream.writer.is_reset());
+    let mut other = client.open(3, &mut accept).await;
+    let mut broken = Box::pin(other.reader.broken());
+    assert!(poll!(&mut broken).is_pending());
+    drop((client, connection));
+    broken.await;
 }
 
 #[tokio::test(start_paused = true)]
