@@ -23,7 +23,8 @@ use crate::{
     path::{PodPath, Route},
     refusal::Refusal,
     reviews::User,
-    server::Peer,
+    server::Slots,
+    server::{Peer, Slots},
     stats,
     streams::Streams,
 };
