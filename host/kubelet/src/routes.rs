@@ -23,7 +23,6 @@ use crate::{
     path::{PodPath, Route},
     refusal::Refusal,
     reviews::User,
-    server::Slots,
     server::{Peer, Slots},
     stats,
     streams::Streams,
