@@ -10,8 +10,13 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
-use tokio::{net::TcpListener, sync::watch};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
+    metrics::{gauge::ConstGauge, info::Info},
+    registry::Registry,
+};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::address;
@@ -36,7 +41,21 @@ pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("vk_host_build", "The program that runs", version);
+    registry.register_collector(Box::new(Tasks));
     registry
+}
+
+/// How many tasks run, as tokio has it at the moment.
+#[derive(Debug)]
+struct Tasks;
+
+impl Collector for Tasks {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let tasks = Handle::try_current().map_or(0, |threads| threads.metrics().num_alive_tasks());
+        let gauge = ConstGauge::new(i64::try_from(tasks).unwrap_or(i64::MAX));
+        let encoder = encoder.encode_descriptor("vk_host_tasks", "Tasks of the process", None, gauge.metric_type())?;
+        gauge.encode(encoder)
+    }
 }
 
 /// Takes the address.

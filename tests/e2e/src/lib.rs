@@ -36,6 +36,6 @@ pub use noise::noise;
 pub use objects::{PodBuilder, condition, is_ready, names, phase, reason, uid};
 pub use sample::sample;
 pub use setup::{Certificate, Setup};
-pub use suite::{BenchTest, EnvTest, Suite};
+pub use suite::{BenchTest, EnvTest, Fetch, Suite};
 pub use vk_host::VkHost;
 pub use waiting::{PATIENCE, Seen, eventually, throughout, until};

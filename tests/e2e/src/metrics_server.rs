@@ -25,6 +25,15 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
+    /// Builds it, unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// If that fails.
+    pub async fn build() -> Result<()> {
+        tools().built().await.map(drop).map_err(Into::into)
+    }
+
     /// Builds it if need be, starts it, and waits until its API is there. It is registered only once it can answer: an API
     /// that nobody serves disturbs all who look at what there is.
     ///
@@ -117,7 +126,7 @@ fn tools() -> GoTools<'static> {
         cache: repository().join("target/metrics-server"),
         link_flags: |version| format!("-s -w -X sigs.k8s.io/metrics-server/pkg/version.gitVersion=v{version}"),
         rename: &[],
-        takes: "two minutes",
+        takes: "four minutes",
         instead: "",
     }
 }

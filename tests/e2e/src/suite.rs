@@ -33,6 +33,8 @@ use crate::{Bench, Env, programs::Programs};
 const THREADS: usize = 4;
 /// A test on the cluster.
 pub type EnvTest = for<'a> fn(&'a mut Env) -> LocalBoxFuture<'a, Result<()>>;
+/// What a test needs of the world beside the repository, such as a program that is downloaded.
+pub type Fetch = fn() -> LocalBoxFuture<'static, Result<()>>;
 /// A test without one.
 pub type BenchTest = for<'a> fn(&'a Bench) -> LocalBoxFuture<'a, Result<()>>;
 
@@ -79,6 +81,8 @@ pub struct Suite {
     trials: Vec<Trial>,
     /// How long each test may take that is added next.
     longest: Duration,
+    /// What each test waits for that is added next.
+    fetch: Option<Fetch>,
 }
 
 /// What tests share.
@@ -117,7 +121,7 @@ impl Suite {
             uncounted: RwLock::new(()),
             number: AtomicU32::new(1),
         };
-        Ok(Self { shared: Arc::new(shared), trials: Vec::new(), longest: Self::LONGEST_TEST })
+        Ok(Self { shared: Arc::new(shared), trials: Vec::new(), longest: Self::LONGEST_TEST, fetch: None })
     }
 
     /// Adds a test that needs no cluster.
@@ -129,6 +133,12 @@ impl Suite {
     /// Sets how long each test may take that is added from here on.
     pub fn allow(&mut self, longest: Duration) {
         self.longest = longest;
+    }
+
+    /// Sets what each test waits for that is added from here on. Its time begins afterwards: a first download or build
+    /// takes as long as it takes.
+    pub fn fetch(&mut self, fetch: Option<Fetch>) {
+        self.fetch = fetch;
     }
 
     /// Adds a test on the cluster.
@@ -152,9 +162,12 @@ impl Suite {
     }
 
     fn add_on(&mut self, plane: Plane, alone: bool, name: &str, test: EnvTest) {
-        let (shared, longest) = (self.shared.clone(), self.longest);
+        let (shared, longest, fetch) = (self.shared.clone(), self.longest, self.fetch);
         self.add(name, move || {
             shared.runtime.block_on(async {
+                if let Some(fetch) = fetch {
+                    fetch().await?;
+                }
                 let (_alone, _quiet, _uncounted);
                 match (plane, alone) {
                     (Plane::Default, true) => _alone = shared.quiet.write().await,

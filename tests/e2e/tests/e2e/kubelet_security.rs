@@ -10,12 +10,14 @@ use rustls::pki_types::{CertificateSigningRequestDer, pem::PemObject as _};
 use vk_e2e::{Certificate, Dialect, Env, Kubectl, PATIENCE, Setup, eventually, until, upgrade};
 
 /// Everything that there is, with the method that it is meant for.
-const ROUTES: [(Method, &str); 11] = [
+const ROUTES: [(Method, &str); 13] = [
     (Method::GET, "/healthz"),
+    (Method::GET, "/readyz"),
     (Method::GET, "/pods"),
     (Method::GET, "/runningpods/"),
     (Method::GET, "/metrics"),
     (Method::GET, "/metrics/resource"),
+    (Method::GET, "/metrics/probes"),
     (Method::GET, "/metrics/cadvisor"),
     (Method::GET, "/stats/summary"),
     (Method::GET, "/containerLogs/default/web/main"),
@@ -127,7 +129,9 @@ pub(crate) async fn rights_are_those_that_the_cluster_gives(env: &mut Env) -> Re
     env.streams("exec", 0).await
 }
 
-pub(crate) async fn a_token_is_worth_nothing_once_the_api_server_is_away(env: &mut Env) -> Result<()> {
+pub(crate) async fn a_token_that_nobody_can_vouch_for_is_refused_while_the_api_server_is_away(
+    env: &mut Env,
+) -> Result<()> {
     env.start(Setup::default()).await?;
     let known = env.account("known", &["get"], &["nodes/proxy"]).await?;
     let unknown = env.account("unknown", &["get"], &["nodes/proxy"]).await?;

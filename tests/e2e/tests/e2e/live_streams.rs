@@ -9,7 +9,7 @@ use tokio::{
     sync::mpsc,
     time,
 };
-use vk_e2e::{Dialect, Env, Kubectl, PATIENCE, Running, Setup, eventually};
+use vk_e2e::{Dialect, Env, Kubectl, PATIENCE, Running, Setup, eventually, sample};
 
 use crate::replacement::{another_build, replaced};
 
@@ -95,6 +95,8 @@ async fn vanish(env: &mut Env) -> Result<()> {
         Open::all(env, &kubectl, 1, &mut changes).await?.vanish(env, 1, &mut changes).await?;
     }
     let settled = env.vk_host()?.sockets()?;
+    let tasks = async |env: &Env| sample(&env.metrics().await?, "vk_host_tasks");
+    let settled_tasks = tasks(env).await?;
     for dialect in dialects {
         let kubectl = Kubectl::own(dialect);
         Open::all(env, &kubectl, VANISHING, &mut changes).await?.vanish(env, VANISHING, &mut changes).await?;
@@ -102,6 +104,16 @@ async fn vanish(env: &mut Env) -> Result<()> {
         eventually("hardly more sockets than before", PATIENCE, async || {
             let sockets = env.vk_host().and_then(vk_e2e::VkHost::sockets).map_err(|error| error.to_string())?;
             if sockets < settled + VANISHING { Ok(()) } else { Err(format!("{sockets}, after {settled}")) }
+        })
+        .await
+        .with_context(|| kubectl.name.clone())?;
+        eventually("hardly more tasks than before", PATIENCE, async || {
+            let tasks = tasks(env).await.map_err(|error| error.to_string())?;
+            if tasks < settled_tasks + VANISHING as f64 {
+                Ok(())
+            } else {
+                Err(format!("{tasks}, after {settled_tasks}"))
+            }
         })
         .await
         .with_context(|| kubectl.name.clone())?;

@@ -14,6 +14,7 @@ pub(crate) async fn every_option_picks_its_part(env: &mut Env) -> Result<()> {
     env.start(Setup::default()).await?;
     env.create(env.pod("web").asks("log-lines", "100")).await?;
     env.pod_ready("web").await?;
+    let before = (Timestamp::now() - SignedDuration::from_hours(1)).to_string();
     let soon = (Timestamp::now() + SignedDuration::from_hours(1)).to_string();
     let first = "main: started, run 0\n";
     for (options, wanted) in [
@@ -24,6 +25,7 @@ pub(crate) async fn every_option_picks_its_part(env: &mut Env) -> Result<()> {
         (&["--limit-bytes=25"], format!("{first}main")),
         (&["--tail=2", "--limit-bytes=3"], "mai".to_owned()),
         (&["--since=1h"], format!("{first}{}", expected(1..=100))),
+        (&["--since-time", &before], format!("{first}{}", expected(1..=100))),
         (&["--since-time", &soon], String::new()),
         (&["--prefix", "--tail=1"], "[pod/web/main] main: line 100\n".to_owned()),
         (&["-c", "main", "--tail=1"], expected(100..=100)),
@@ -38,6 +40,22 @@ pub(crate) async fn every_option_picks_its_part(env: &mut Env) -> Result<()> {
         let age = Timestamp::now().duration_since(time.parse()?);
         ensure!(age.abs() < SignedDuration::from_mins(5) && rest.starts_with("main: "), "{line}");
     }
+    Ok(())
+}
+
+pub(crate) async fn lines_from_before_the_time_asked_for_are_left_out(env: &mut Env) -> Result<()> {
+    env.start(Setup::default()).await?;
+    env.create(env.pod("web").asks("log-every", "500ms")).await?;
+    env.pod_ready("web").await?;
+    let kubectl = Kubectl::own(Dialect::WebSocket);
+    let mut following = env.spawn(&kubectl, &["logs", "-f", "web"])?;
+    // Written four seconds after the first.
+    following.line_with("main: line 8").await?;
+    following.kill().await?;
+    let all = env.kubectl(&["logs", "web"]).await?;
+    let late = env.kubectl(&["logs", "web", "--since=2s"]).await?;
+    ensure!(all.starts_with("main: started, run 0\nmain: line 1\n"), "{all}");
+    ensure!(late.contains("main: line 8\n") && !late.contains("main: line 1\n"), "{late}");
     Ok(())
 }
 

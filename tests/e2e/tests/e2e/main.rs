@@ -44,7 +44,7 @@ mod workloads;
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
-use vk_e2e::Suite;
+use vk_e2e::{Fetch, Kubectl, MetricsServer, Suite};
 
 /// What those that load the whole control plane may take: each of their waits has a limit of its own.
 const LOAD: Duration = Duration::from_secs(600);
@@ -78,7 +78,7 @@ fn suite() -> Result<Suite> {
     }
     suite.allow(LONG);
     tests! { suite.alone_on_cluster:
-        kubelet_security::a_token_is_worth_nothing_once_the_api_server_is_away,
+        kubelet_security::a_token_that_nobody_can_vouch_for_is_refused_while_the_api_server_is_away,
     }
     suite.allow(chaos::longest()?);
     tests! { suite.alone_on_cluster:
@@ -88,7 +88,13 @@ fn suite() -> Result<Suite> {
     suite.allow(LONG);
     tests! { suite.on_cluster:
         outages::two_minutes_without_the_backend_lose_nothing,
+    }
+    suite.fetch(Some(|| Box::pin(MetricsServer::build())));
+    tests! { suite.on_cluster:
         metrics_server::top_prints_what_pods_use_and_an_autoscaler_scales_on_it,
+    }
+    suite.fetch(None);
+    tests! { suite.on_cluster:
         crashes::pods_are_ready_again_at_once_after_a_host_stood_still,
         admission::pods_of_controllers_that_are_refused_wait_and_are_not_made_without_end,
         backend_faults::failed_requests_double_and_lose_no_pod,
@@ -103,32 +109,42 @@ fn suite() -> Result<Suite> {
         backend_faults::listings_from_before_a_creation_end_no_pod,
         backend_faults::listings_that_lag_behind_end_and_double_no_pod,
     }
+    let kubectls: Fetch = || Box::pin(async { Kubectl::all().await.map(drop) });
+    suite.fetch(Some(kubectls));
     tests! { suite.alone_on_translating_cluster:
         exec::every_client_gets_it_from_an_api_server_that_translates,
         attach::every_client_is_heard_through_an_api_server_that_translates,
         port_forward::every_client_forwards_through_an_api_server_that_tunnels,
     }
+    suite.fetch(None);
     tests! { suite.on_translating_cluster:
         exec::a_hundred_megabytes_arrive_whole_through_a_translating_api_server,
         port_forward::a_hundred_megabytes_reach_a_real_backend_through_a_tunnel,
     }
     suite.allow(Suite::LONGEST_TEST);
+    suite.fetch(Some(kubectls));
     tests! { suite.on_translating_cluster:
         copy::every_client_copies_through_an_api_server_that_translates,
-        kube_rs::it_does_so_through_an_api_server_that_translates,
-        live_streams::clients_that_vanish_behind_a_translating_api_server_leave_nothing,
-        kubelet_security::a_self_signed_certificate_serves_an_api_server_that_takes_any,
     }
     tests! { suite.on_cluster:
         exec::every_client_gets_what_a_command_says_and_its_exit_code,
         attach::every_client_sees_what_a_container_writes_and_is_heard,
         port_forward::every_client_forwards_ten_connections_at_once,
+        copy::every_client_copies_a_file_there_and_back,
+    }
+    suite.fetch(None);
+    tests! { suite.on_translating_cluster:
+        kube_rs::it_does_so_through_an_api_server_that_translates,
+        live_streams::clients_that_vanish_behind_a_translating_api_server_leave_nothing,
+        kubelet_security::a_self_signed_certificate_serves_an_api_server_that_takes_any,
+    }
+    tests! { suite.on_cluster:
         exec::a_terminal_echoes_and_tells_when_its_size_changes,
         exec::what_cannot_be_run_says_why,
         attach::it_ends_with_the_container,
-        copy::every_client_copies_a_file_there_and_back,
         port_forward::a_backend_that_refuses_is_told_and_hurts_nobody_else,
         logs::every_option_picks_its_part,
+        logs::lines_from_before_the_time_asked_for_are_left_out,
         logs::what_cannot_be_read_says_why,
         logs::a_followed_log_ends_complete_with_its_container,
         logs::the_log_of_the_run_before_is_kept,

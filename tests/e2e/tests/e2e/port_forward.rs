@@ -1,12 +1,12 @@
 //! `kubectl port-forward`.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
     time,
 };
@@ -60,7 +60,7 @@ async fn echoed(port: u16, sent: Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// A server beside the control plane that counts its connections, reads each to its end and then sends it all back.
+/// A server beside the control plane that reads each connection to its end and then sends it all back.
 async fn reflector() -> Result<(String, JoinHandle<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
@@ -114,8 +114,10 @@ async fn much_to_a_backend(env: &mut Env, kubectls: &[Kubectl]) -> Result<()> {
 }
 
 pub(crate) async fn a_backend_that_refuses_is_told_and_hurts_nobody_else(env: &mut Env) -> Result<()> {
-    // A port that was free a moment ago.
-    let closed = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.to_string();
+    // A port that is taken, at which nobody listens.
+    let taken = TcpSocket::new_v4()?;
+    taken.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let closed = taken.local_addr()?.to_string();
     env.start(Setup::default().net(&format!("tcp://{closed}"))).await?;
     env.create(env.pod("echo")).await?;
     env.create(env.pod("refused").asks("port-forward", &closed)).await?;
