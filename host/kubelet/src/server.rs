@@ -78,7 +78,8 @@ pub struct Limits {
     pub unauthenticated_connections: usize,
     /// Of these, from one address.
     pub unauthenticated_connections_per_address: usize,
-    /// Sessions and logs that are read, of one user. To a node, whoever comes through the API server is one user.
+    /// Sessions and logs that are read, of one user. To a node, whoever comes through the API server is one user. A
+    /// port-forward counts once; connections to its ports have a bound of their own, 4,096 of one user.
     pub streams_per_user: usize,
     /// Of the pods of one namespace.
     pub streams_per_namespace: usize,
