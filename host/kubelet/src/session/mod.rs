@@ -13,7 +13,7 @@
 //! none is under way; what comes meanwhile waits for the next one, so that steps grow with the load. After a `relay`
 //! bytes go straight from one side to the other, and steps see only the other events.
 //!
-//! Everything is bounded. One side is not read from while [much](driver) is on its way to the other, or while a step's
+//! Everything is bounded. One side is not read from while much is on its way to the other, or while a step's
 //! worth of events is waiting. Neither side's slowness holds up what else happens, so that a client which goes, or a
 //! backend which closes, is noticed. A client that goes is noticed even while its input is not read.
 //!
