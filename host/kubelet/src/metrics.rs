@@ -106,6 +106,20 @@ const FAILURES: [StatusCode; 6] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
+/// How kubectl comes, through API servers that pass WebSockets on and through those that do not.
+const USUAL: [(StreamKind, &str, &str); 6] = [
+    (StreamKind::Exec, "spdy", "v4.channel.k8s.io"),
+    (StreamKind::Exec, "websocket", "v5.channel.k8s.io"),
+    (StreamKind::Attach, "spdy", "v4.channel.k8s.io"),
+    (StreamKind::Attach, "websocket", "v5.channel.k8s.io"),
+    (StreamKind::PortForward, "spdy", "portforward.k8s.io"),
+    (StreamKind::PortForward, "websocket", "SPDY/3.1+portforward.k8s.io"),
+];
+
+fn upgrade_labels(kind: StreamKind, carrier: &str, protocol: &str) -> UpgradeLabels {
+    [("kind", kind.name().to_owned()), ("carrier", carrier.to_owned()), ("protocol", protocol.to_owned())]
+}
+
 impl Metrics {
     /// Registers the families. Call it once per registry.
     pub fn new(registry: &mut Registry) -> Self {
@@ -157,6 +171,9 @@ impl Metrics {
         for kind in StreamKind::ALL {
             drop(metrics.streams.get_or_create(&kind.label()));
         }
+        for (kind, carrier, protocol) in USUAL {
+            drop(metrics.upgrades.get_or_create(&upgrade_labels(kind, carrier, protocol)));
+        }
         metrics
     }
 
@@ -179,9 +196,7 @@ impl Metrics {
 
     /// Counts a connection whose streams a client and this server have agreed upon.
     pub(crate) fn upgraded(&self, kind: StreamKind, carrier: &str, protocol: &str) {
-        let kind = ("kind", kind.name().to_owned());
-        let labels = [kind, ("carrier", carrier.to_owned()), ("protocol", protocol.to_owned())];
-        self.upgrades.get_or_create(&labels).inc();
+        self.upgrades.get_or_create(&upgrade_labels(kind, carrier, protocol)).inc();
     }
 
     pub(crate) fn certificate_expires(&self, at: SystemTime) {
