@@ -69,12 +69,6 @@ impl Listening {
         let client_ca = Arc::new(ClientCa::default());
         let mut seen = Seen::default();
         load(&options, &certificates, &client_ca, &mut seen)?;
-        if options.client_ca.is_none() {
-            tracing::warn!(
-                "kubectl logs and exec work only with API servers that send a bearer token: most send a certificate; give \
-                 --client-ca-file, the CA of the API server's --kubelet-client-certificate"
-            );
-        }
         let listener = address::listen(&options.listen).await;
         let listener = listener.with_context(|| format!("--listen {} cannot be listened on", options.listen))?;
         let port = listener.local_addr().context("--listen")?.port();
@@ -160,6 +154,12 @@ impl Serving {
     /// Serves until `stop`, and lets sessions end.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let Self { server, listener, requester, mut registered, seen, options, certificates, client_ca } = self;
+        if options.client_ca.is_none() {
+            tracing::warn!(
+                "kubectl logs and exec work only with API servers that send a bearer token: most send a certificate; give \
+                 --client-ca-file, the CA of the API server's --kubelet-client-certificate"
+            );
+        }
         let request = async {
             // A certificate for the node is asked for by whoever acts for it, and nobody else.
             if let Some(requester) = requester

@@ -31,7 +31,8 @@ const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 /// The program, with nothing of this process's environment and in an empty folder.
 fn vk_host(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(arguments).env_clear().current_dir(folder).stdin(Stdio::null());
+    // A port of its own: several run side by side.
+    command.args(arguments).env_clear().env("KUBELET_PORT", "0").current_dir(folder).stdin(Stdio::null());
     command
 }
 
