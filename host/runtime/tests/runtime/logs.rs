@@ -108,11 +108,12 @@ async fn followers_at_their_bound_do_not_delay_calls_on_pods() {
         let runtime = probe.runtime.clone();
         followers.spawn(async move { read(&runtime, "sleep 20000").await });
     }
-    probe.until(|probe| probe.instances("busy") == 8.0).await;
+    // Half of the instances, without those that are left to steps and figures.
+    probe.until(|probe| probe.instances("busy") == 6.0).await;
     let begin = Instant::now();
     probe.ask("ok").await.unwrap();
     assert!(begin.elapsed() < Duration::from_secs(1), "waited {:?}", begin.elapsed());
-    assert_eq!(probe.instances("busy"), 8.0, "half of the instances");
+    assert_eq!(probe.instances("busy"), 6.0);
 }
 
 #[tokio::test(start_paused = true)]
