@@ -92,7 +92,7 @@ async fn vanish(env: &mut Env) -> Result<()> {
     // Once for what is there only after a first time, such as idle connections of the API server.
     for dialect in dialects {
         let kubectl = Kubectl::own(dialect);
-        Open::all(env, &kubectl, 1, &mut changes).await?.vanish(env, 1, &mut changes).await?;
+        Open::all(env, &kubectl, VANISHING, &mut changes).await?.vanish(env, VANISHING, &mut changes).await?;
     }
     let settled = env.vk_host()?.sockets()?;
     let tasks = async |env: &Env| sample(&env.metrics().await?, "vk_host_tasks");
@@ -100,16 +100,17 @@ async fn vanish(env: &mut Env) -> Result<()> {
     for dialect in dialects {
         let kubectl = Kubectl::own(dialect);
         Open::all(env, &kubectl, VANISHING, &mut changes).await?.vanish(env, VANISHING, &mut changes).await?;
-        // Pools of connections, to the backend above all, may hold one more or less. What every client left would be more.
+        // Pools of connections, to the API server above all, may hold a few more or less. What every client left in both
+        // dialects would be more.
         eventually("hardly more sockets than before", PATIENCE, async || {
             let sockets = env.vk_host().and_then(vk_e2e::VkHost::sockets).map_err(|error| error.to_string())?;
-            if sockets < settled + VANISHING { Ok(()) } else { Err(format!("{sockets}, after {settled}")) }
+            if sockets < settled + 2 * VANISHING { Ok(()) } else { Err(format!("{sockets}, after {settled}")) }
         })
         .await
         .with_context(|| kubectl.name.clone())?;
         eventually("hardly more tasks than before", PATIENCE, async || {
             let tasks = tasks(env).await.map_err(|error| error.to_string())?;
-            if tasks < settled_tasks + VANISHING as f64 {
+            if tasks < settled_tasks + (2 * VANISHING) as f64 {
                 Ok(())
             } else {
                 Err(format!("{tasks}, after {settled_tasks}"))
