@@ -64,6 +64,19 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Each of them once.
+    pub const ALL: [Self; 9] = [
+        Self::Invalid,
+        Self::Unsupported,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::Exhausted,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
     /// Whether asking the same again cannot succeed: [`Invalid`](Self::Invalid) and [`Unsupported`](Self::Unsupported).
     pub fn is_final(self) -> bool {
         matches!(self, Self::Invalid | Self::Unsupported)

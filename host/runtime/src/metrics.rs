@@ -144,19 +144,8 @@ impl Metrics {
 
 /// How calls can end.
 fn outcomes() -> impl Iterator<Item = &'static str> {
-    let errors = [
-        ErrorKind::Invalid,
-        ErrorKind::Unsupported,
-        ErrorKind::NotFound,
-        ErrorKind::Conflict,
-        ErrorKind::Unauthenticated,
-        ErrorKind::PermissionDenied,
-        ErrorKind::Exhausted,
-        ErrorKind::Unavailable,
-        ErrorKind::Internal,
-    ];
     let faults = [Fault::Trap, Fault::Memory, Fault::Cpu, Fault::Timeout, Fault::Answer];
-    let failed = errors.into_iter().map(ErrorKind::as_str).chain(faults.into_iter().map(Fault::as_str));
+    let failed = ErrorKind::ALL.into_iter().map(ErrorKind::as_str).chain(faults.into_iter().map(Fault::as_str));
     ["ok", "cancelled"].into_iter().chain(failed)
 }
 

@@ -88,17 +88,7 @@ async fn the_node_is_described() {
 #[tokio::test]
 async fn every_kind_of_error_keeps_its_kind() {
     let probe = Probe::start(generation()).await;
-    for kind in [
-        ErrorKind::Invalid,
-        ErrorKind::Unsupported,
-        ErrorKind::NotFound,
-        ErrorKind::Conflict,
-        ErrorKind::Unauthenticated,
-        ErrorKind::PermissionDenied,
-        ErrorKind::Exhausted,
-        ErrorKind::Unavailable,
-        ErrorKind::Internal,
-    ] {
+    for kind in ErrorKind::ALL {
         let error = probe.runtime.create(pod(&format!("error {} as told", kind.as_str()))).await.unwrap_err();
         assert_eq!((error.kind, error.message.as_str(), error.fault), (kind, "as told", None));
         let retry_after = (kind == ErrorKind::Exhausted).then_some(Duration::from_millis(1_500));
