@@ -108,17 +108,20 @@ impl Given {
         self
     }
 
-    fn map(&self) -> vk_sdk::Result<Mapped> {
+    fn pod(&self) -> Pod {
         let text = |name: &str| self.metadata[name].as_str().unwrap().to_owned();
-        let pod = Pod {
+        Pod {
             id: PodId { namespace: text("namespace"), name: text("name"), uid: text("uid"), handle: None },
             manifest: json!({"apiVersion": "v1", "kind": "Pod", "metadata": self.metadata, "spec": self.spec})
                 .to_string(),
             volumes: self.volumes.clone(),
             logins: self.logins.clone(),
             objects: Vec::new(),
-        };
-        container_group(&pod, &self.settings)
+        }
+    }
+
+    fn map(&self) -> vk_sdk::Result<Mapped> {
+        container_group(&self.pod(), &self.settings)
     }
 
     /// The group as it is sent, and reasons and messages of the warnings.
