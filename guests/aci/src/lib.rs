@@ -11,4 +11,5 @@
 
 mod group;
 mod identity;
+mod mapping;
 mod settings;
