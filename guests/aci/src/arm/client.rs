@@ -138,7 +138,12 @@ impl Arm {
         if (200..300).contains(&response.status()) {
             return Ok(Answer { response, asked });
         }
-        Err(Refusal::read(&response, &asked, &self.settings))
+        let refusal = Refusal::read(&response, &asked, &self.settings);
+        if refusal.status == 429 && refusal.code == "SubscriptionRequestsThrottled" {
+            let wait = throttle::asked_wait(&response).unwrap_or_default();
+            call.class.counted_with().iter().for_each(|class| throttle::hold(*class, wait));
+        }
+        Err(refusal)
     }
 
     fn url(&self, call: &Call) -> Result<String> {
