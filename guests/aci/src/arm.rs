@@ -21,7 +21,7 @@ use vk_sdk::{Result, sessions::TerminalSize};
 
 pub(crate) use self::{
     client::{Call, segment},
-    throttle::Class,
+    throttle::{Class, admit, asked_wait},
 };
 use crate::{
     group::{ContainerGroup, Secret},
