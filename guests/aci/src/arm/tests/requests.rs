@@ -63,6 +63,19 @@ fn a_listing_is_followed_within_the_resource_manager_only() {
 }
 
 #[test]
+fn a_group_that_cannot_be_read_takes_no_other_out_of_the_listing() {
+    let value = json!([
+        {"name": "a", "properties": {"containers": null, "volumes": null, "instanceView": null, "ipAddress": null}},
+        {"name": "odd", "properties": {"containers": [{"name": "c", "properties": {"ports": [{"port": "many"}]}}]}},
+        {"name": "b", "tags": null, "properties": null},
+        "none",
+    ]);
+    let page = one(Response::new(200).json(&json!({ "value": value }))).list(None).unwrap();
+    let names: Vec<_> = page.groups.iter().filter_map(|group| group.name.as_deref()).collect();
+    assert_eq!(names, ["a", "b"]);
+}
+
+#[test]
 fn a_group_is_put_whole_and_the_answer_is_read() {
     let arm = one(Response::new(201)
         .json(&json!({"name": "g", "properties": {"provisioningState": "Pending", "containers": []}})));
