@@ -128,11 +128,6 @@ impl Arm {
         Ok(if self.get(name)?.is_none() { Removal::Gone } else { Removal::Removing })
     }
 
-    /// Ends a group's containers. The group stays, and may be started again.
-    pub(crate) fn stop(&self, name: &str) -> Result<()> {
-        self.request(&Call::post(Class::Action, format!("{}/stop", self.group(name)))).map(drop)
-    }
-
     /// A container's log, or the last `tail` lines of it, each begun by its time.
     pub(crate) fn logs(&self, name: &str, container: &str, tail: Option<u32>) -> Result<String> {
         #[derive(Deserialize)]

@@ -135,10 +135,3 @@ fn exec_and_attach_give_an_endpoint_whose_password_is_not_printed() {
     let request = sent().pop().unwrap();
     assert_eq!((request.path(), request.body.len()), (format!("{GROUPS}/g/containers/c/attach").as_str(), 0));
 }
-
-#[test]
-fn a_group_is_stopped() {
-    one(Response::new(204)).stop("g").unwrap();
-    let request = &sent()[0];
-    assert_eq!((request.method.as_str(), request.path()), ("POST", format!("{GROUPS}/g/stop").as_str()));
-}
