@@ -9,8 +9,14 @@
 //! What is not in the groups' tags is not kept: instances come and go. The [`vk_sdk::cache`] holds a token, what was
 //! seen of each group and which requests must wait, all of which can be learned again.
 
+mod arm;
+mod attach;
+mod clock;
 mod exec;
 mod group;
 mod identity;
 mod logs;
+mod sessions;
 mod settings;
+mod target;
+mod token;

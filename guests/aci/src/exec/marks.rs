@@ -201,11 +201,11 @@ mod tests {
             pieces.push(rest);
             let (bytes, seen) = split(&pieces);
             let expected: Vec<_> = parts.iter().filter_map(|part| part.as_ref().ok().copied()).collect();
-            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(&seen, &expected);
             let plain = |part: &Result<Mark, Vec<u8>>| part.as_ref().err().map(|bytes| [bytes, &b"\n"[..]].concat());
             prop_assert_eq!(bytes, parts.iter().filter_map(plain).collect::<Vec<_>>().concat());
             let whole = split(&[&stream]);
-            prop_assert_eq!(whole.1, expected);
+            prop_assert_eq!(&whole.1, &expected);
         }
     }
 }

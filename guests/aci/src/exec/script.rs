@@ -29,7 +29,7 @@ const END_OF_FILE: u8 = 0x04;
 const LITERAL_NEXT: u8 = 0x16;
 
 /// What the command reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Input {
     Nothing,
     /// What the client sends.

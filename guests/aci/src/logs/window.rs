@@ -97,8 +97,7 @@ impl<'a> Window<'a> {
     /// Whether no line of this time is older than the window. Lines without a time of their own at its beginning may be
     /// of any.
     fn shows_all(&self, time: u64) -> bool {
-        self.is_whole
-            || self.lines.iter().take_while(|line| line.time != time).any(|line| line.time > 0)
+        self.is_whole || self.lines.iter().take_while(|line| line.time != time).any(|line| line.time > 0)
     }
 }
 
