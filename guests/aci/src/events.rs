@@ -1,0 +1,77 @@
+//! The service's own events, told to the host as the pod's.
+//!
+//! Each answer of the service repeats them. What was told is remembered with the group as one number each; where that is
+//! forgotten, only events of the last minutes are told again, and the host drops those that it knows.
+
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+use vk_sdk::events::Event;
+
+use crate::{
+    group::{ContainerGroup, ServiceEvent},
+    time::{self, millis},
+};
+
+/// Without a memory, older events were told in an earlier life of the host.
+const RECENT: Duration = Duration::from_secs(600);
+/// The most events of one group that are looked at.
+const MOST: usize = 256;
+
+/// Marks of the events that were told.
+pub(crate) type Told = Vec<u32>;
+
+/// The events of a group that are not told yet, and the marks of all that it has now.
+pub(crate) fn untold(group: &ContainerGroup, told: Option<&Told>, now: SystemTime) -> (Vec<Event>, Told) {
+    let mut events = Vec::new();
+    let mut marks = Told::new();
+    for (container, event) in all(group).take(MOST) {
+        let at = event.last_timestamp.as_deref().or(event.first_timestamp.as_deref()).and_then(time::parse);
+        let reason = event.name.as_deref().unwrap_or_default();
+        let message = event.message.as_deref().unwrap_or_default();
+        if reason.is_empty() && message.is_empty() {
+            continue;
+        }
+        let mark = mark(container, at, reason, message);
+        if marks.contains(&mark) {
+            continue;
+        }
+        marks.push(mark);
+        let is_new = match told {
+            Some(told) => !told.contains(&mark),
+            None => at.is_none_or(|at| now.duration_since(at).is_ok_and(|age| age <= RECENT) || at > now),
+        };
+        if is_new {
+            events.push(Event {
+                container: container.map(str::to_owned),
+                at: millis(at.unwrap_or(now)),
+                // A type that is not known is rather shown than hidden.
+                warning: event.kind.as_deref() != Some("Normal"),
+                reason: if reason.is_empty() { "Event".to_owned() } else { reason.to_owned() },
+                message: message.to_owned(),
+            });
+        }
+    }
+    events.sort_by_key(|event| event.at);
+    (events, marks)
+}
+
+fn all(group: &ContainerGroup) -> impl Iterator<Item = (Option<&str>, &ServiceEvent)> {
+    let properties = group.properties.iter();
+    properties.flat_map(|properties| {
+        let of_group = properties.instance_view.iter().flat_map(|view| &view.events).map(|event| (None, event));
+        let containers = properties.init_containers.iter().chain(&properties.containers);
+        let of_containers = containers.flat_map(|container| {
+            let events = container.properties.instance_view.iter().flat_map(|view| &view.events);
+            events.map(|event| (Some(container.name.as_str()), event))
+        });
+        of_group.chain(of_containers)
+    })
+}
+
+/// One that occurs again has another time, and so another mark.
+fn mark(container: Option<&str>, at: Option<SystemTime>, reason: &str, message: &str) -> u32 {
+    let digest =
+        Sha256::digest(format!("{}\n{:?}\n{reason}\n{message}", container.unwrap_or_default(), at.map(millis)));
+    digest.iter().take(4).fold(0, |mark, byte| mark << 8 | u32::from(*byte))
+}
