@@ -9,8 +9,9 @@ use sha2::{Digest as _, Sha256};
 use vk_sdk::events::Event;
 
 use crate::{
+    clock::milliseconds,
     group::{ContainerGroup, ServiceEvent},
-    time::{self, millis},
+    time,
 };
 
 /// Without a memory, older events were told in an earlier life of the host.
@@ -44,7 +45,7 @@ pub(crate) fn untold(group: &ContainerGroup, told: Option<&Told>, now: SystemTim
         if is_new {
             events.push(Event {
                 container: container.map(str::to_owned),
-                at: millis(at.unwrap_or(now)),
+                at: milliseconds(at.unwrap_or(now)),
                 // A type that is not known is rather shown than hidden.
                 warning: event.kind.as_deref() != Some("Normal"),
                 reason: if reason.is_empty() { "Event".to_owned() } else { reason.to_owned() },
@@ -72,6 +73,6 @@ fn all(group: &ContainerGroup) -> impl Iterator<Item = (Option<&str>, &ServiceEv
 /// One that occurs again has another time, and so another mark.
 fn mark(container: Option<&str>, at: Option<SystemTime>, reason: &str, message: &str) -> u32 {
     let digest =
-        Sha256::digest(format!("{}\n{:?}\n{reason}\n{message}", container.unwrap_or_default(), at.map(millis)));
+        Sha256::digest(format!("{}\n{:?}\n{reason}\n{message}", container.unwrap_or_default(), at.map(milliseconds)));
     digest.iter().take(4).fold(0, |mark, byte| mark << 8 | u32::from(*byte))
 }

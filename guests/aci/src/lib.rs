@@ -9,6 +9,8 @@
 //! What is not in the groups' tags is not kept: instances come and go. The [`vk_sdk::cache`] holds a token, what was
 //! seen of each group and which requests must wait, all of which can be learned again.
 
+mod arm;
+mod clock;
 mod cursor;
 mod events;
 mod group;
@@ -16,7 +18,7 @@ mod identity;
 mod memory;
 mod pods;
 mod poll;
-mod service;
 mod settings;
 mod status;
 mod time;
+mod token;

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use vk_sdk::{PodId, cache, status::PodStatus};
 
 use crate::{
+    clock::milliseconds,
     events::Told,
     group::ContainerGroup,
     status::{self, Motion},
-    time::millis,
 };
 
 /// Renewed with every look and every listing.
@@ -56,7 +56,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Of a group of which no more is known than that it is there.
     pub(crate) fn new(pod: &PodId, now: SystemTime) -> Self {
-        let now = millis(now);
+        let now = milliseconds(now);
         Self {
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),
@@ -75,7 +75,7 @@ impl Memory {
 
     /// Of a group that is about to be made.
     pub(crate) fn made(pod: &PodId, now: SystemTime) -> Self {
-        Self { made: Some(millis(now)), told: Some(Told::new()), ..Self::new(pod, now) }
+        Self { made: Some(milliseconds(now)), told: Some(Told::new()), ..Self::new(pod, now) }
     }
 
     /// Takes in what the service says of the group.
@@ -95,7 +95,7 @@ impl Memory {
         self.provisioning = provisioning(group);
         if self.status.as_ref() != Some(status) {
             self.status = Some(status.clone());
-            self.since = millis(now);
+            self.since = milliseconds(now);
         }
         self.due = match self.motion {
             Motion::Moving => self.again(now),
@@ -120,7 +120,7 @@ impl Memory {
     }
 
     fn again(&self, now: SystemTime) -> u64 {
-        let age = Duration::from_millis(millis(now).saturating_sub(self.since));
+        let age = Duration::from_millis(milliseconds(now).saturating_sub(self.since));
         after(now, (age / 4).clamp(SOONEST, LATEST))
     }
 
@@ -130,7 +130,7 @@ impl Memory {
     }
 
     pub(crate) fn removing(&mut self, now: SystemTime) {
-        self.removed = Some(millis(now));
+        self.removed = Some(milliseconds(now));
     }
 
     pub(crate) fn is_removing(&self, now: SystemTime) -> bool {
@@ -157,11 +157,11 @@ pub(crate) fn provisioning(group: &ContainerGroup) -> Option<String> {
 }
 
 fn after(now: SystemTime, wait: Duration) -> u64 {
-    millis(now + wait)
+    milliseconds(now + wait)
 }
 
 fn within(begun: Option<u64>, time: Duration, now: SystemTime) -> bool {
-    begun.is_some_and(|begun| u128::from(millis(now).saturating_sub(begun)) < time.as_millis())
+    begun.is_some_and(|begun| u128::from(milliseconds(now).saturating_sub(begun)) < time.as_millis())
 }
 
 /// A memory as it was read.
@@ -216,6 +216,7 @@ pub(crate) fn forget(uid: &str) {
 
 /// Remembers for a while that the group is gone, since listings lag behind.
 pub(crate) fn bury(pod: &PodId, now: SystemTime) {
-    let memory = Memory { buried: Some(millis(now)), due: u64::MAX, motion: Motion::Ended, ..Memory::new(pod, now) };
+    let memory =
+        Memory { buried: Some(milliseconds(now)), due: u64::MAX, motion: Motion::Ended, ..Memory::new(pod, now) };
     let _ = cache::set_json(&key(&pod.uid), &memory, BURIAL);
 }

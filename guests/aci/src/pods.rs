@@ -3,46 +3,46 @@
 //! A group's name follows from its pod, and its tags say whose it is. So whatever became of an earlier call, the next
 //! one finds the group by its name, and acts on it only if the tags name this node and this pod.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use vk_sdk::{Deletion, Error, ErrorKind, Observation, PodId, Result, events, warn};
 
 use crate::{
+    arm::{Arm, Removal},
+    clock::now,
     events::untold,
     group::ContainerGroup,
     identity::{group_name, pod_of},
     memory::{self, Memory},
-    service::{Removal, Service},
     status::pod_status,
 };
 
 /// The pods of this node.
-pub(crate) struct Pods<S> {
-    pub(crate) service: S,
+pub(crate) struct Pods {
+    pub(crate) arm: Arm,
     /// The mark of what is this node's.
     pub(crate) owner: String,
-    pub(crate) clock: fn() -> SystemTime,
 }
 
-impl<S: Service> Pods<S> {
+impl Pods {
     /// Makes a pod's group, or adopts the one that is there.
     pub(crate) fn create(&self, pod: PodId, group: &ContainerGroup) -> Result<Observation> {
         let name = group_name(&self.owner, &pod);
-        if let Some(found) = self.service.get(&name)? {
+        if let Some(found) = self.arm.get(&name)? {
             return self.adopt(pod, &name, &found);
         }
         // Before the request: whatever becomes of its answer, there may be a group from now on.
-        let mut memory = Memory::made(&pod, self.now());
+        let mut memory = Memory::made(&pod, now());
         memory::keep(&pod.uid, &memory);
-        match self.service.put(&name, group) {
+        match self.arm.put(&name, group) {
             Ok(made) => {
                 let status = pod_status(&made);
-                memory.begun(&made, &status, self.now());
+                memory.begun(&made, &status, now());
                 memory::keep(&pod.uid, &memory);
                 Ok(Observation::new(pod, &status))
             }
             // It may have been made all the same.
-            Err(error) if error.kind == ErrorKind::Unavailable => match self.service.get(&name) {
+            Err(error) if error.kind == ErrorKind::Unavailable => match self.arm.get(&name) {
                 Ok(Some(found)) => self.adopt(pod, &name, &found),
                 _ => Err(error),
             },
@@ -65,7 +65,7 @@ impl<S: Service> Pods<S> {
     /// The state of a pod.
     pub(crate) fn get(&self, pod: PodId) -> Result<Observation> {
         let name = group_name(&self.owner, &pod);
-        match self.service.get(&name)? {
+        match self.arm.get(&name)? {
             Some(group) if self.is_of(&group, &pod) => Ok(self.observe(pod, &group)),
             None if self.may_be_late(&pod) => {
                 let message = format!("container group {name} was made just now and does not show yet");
@@ -78,7 +78,7 @@ impl<S: Service> Pods<S> {
     /// Removes a pod's group. The service ends containers as it sees fit, so no grace is waited for.
     pub(crate) fn delete(&self, pod: &PodId) -> Result<Deletion> {
         let name = group_name(&self.owner, pod);
-        match self.service.get(&name)? {
+        match self.arm.get(&name)? {
             Some(group) if self.is_of(&group, pod) => {}
             Some(_) => {
                 warn!(group = name, "not removed: its tags do not name this node and this pod");
@@ -88,12 +88,12 @@ impl<S: Service> Pods<S> {
             None if self.may_be_late(pod) => return Ok(Deletion::Stopping),
             None => return Ok(self.gone(pod)),
         }
-        let now = self.now();
+        let now = now();
         let mut memory = memory::of(&pod.uid).map_or_else(|| Memory::new(pod, now), |kept| kept.memory);
         if memory.is_removing(now) {
             return Ok(Deletion::Stopping);
         }
-        Ok(match self.service.delete(&name)? {
+        Ok(match self.arm.delete(&name)? {
             Removal::Gone => self.gone(pod),
             Removal::Removing => {
                 memory.removing(now);
@@ -104,17 +104,17 @@ impl<S: Service> Pods<S> {
     }
 
     fn gone(&self, pod: &PodId) -> Deletion {
-        memory::bury(pod, self.now());
+        memory::bury(pod, now());
         Deletion::Gone
     }
 
     fn may_be_late(&self, pod: &PodId) -> bool {
-        memory::of(&pod.uid).is_some_and(|kept| kept.memory.may_be_late(self.now()))
+        memory::of(&pod.uid).is_some_and(|kept| kept.memory.may_be_late(now()))
     }
 
     /// Takes in a group that was read.
     fn observe(&self, pod: PodId, group: &ContainerGroup) -> Observation {
-        let memory = memory::of(&pod.uid).map_or_else(|| Memory::new(&pod, self.now()), |kept| kept.memory);
+        let memory = memory::of(&pod.uid).map_or_else(|| Memory::new(&pod, now()), |kept| kept.memory);
         let (observation, memory) = self.look(pod, group, memory);
         memory::keep(&observation.pod.uid, &memory);
         observation
@@ -122,7 +122,7 @@ impl<S: Service> Pods<S> {
 
     /// What a group that was read says of its pod. Its events are told.
     pub(crate) fn look(&self, pod: PodId, group: &ContainerGroup, mut memory: Memory) -> (Observation, Memory) {
-        let now = self.now();
+        let now = now();
         let status = pod_status(group);
         let (untold, told) = untold(group, memory.told(), now);
         for event in &untold {
@@ -134,9 +134,5 @@ impl<S: Service> Pods<S> {
 
     pub(crate) fn is_of(&self, group: &ContainerGroup, pod: &PodId) -> bool {
         pod_of(group, &self.owner).is_some_and(|of| of.uid == pod.uid)
-    }
-
-    pub(crate) fn now(&self) -> SystemTime {
-        (self.clock)()
     }
 }

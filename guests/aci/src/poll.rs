@@ -19,13 +19,12 @@ use std::time::Duration;
 use vk_sdk::{Changes, Cursor as Bytes, Error, ErrorKind, Observation, PodId, Result, cache, warn};
 
 use crate::{
+    clock::{milliseconds, now},
     cursor::Cursor,
     identity::group_name,
     memory::{self, Kept},
     pods::Pods,
     poll::round::Round,
-    service::Service,
-    time::millis,
 };
 
 /// The most groups that one poll reads.
@@ -41,11 +40,11 @@ const IDLE_PAUSE: Duration = Duration::from_secs(5);
 const REACHED: &str = "reached";
 const REACHED_FOR: Duration = Duration::from_secs(30);
 
-impl<S: Service> Pods<S> {
+impl Pods {
     /// What became of the pods since the cursor.
     pub(crate) fn poll(&self, since: Option<Bytes>) -> Result<Changes> {
         match since.map(|bytes| Cursor::read(&bytes)).transpose()? {
-            None => self.list(millis(self.now()), None),
+            None => self.list(milliseconds(now()), None),
             Some(Cursor::Page { listing, next }) => self.list(listing, Some(&next)),
             Some(Cursor::Changes { listing }) if listing::is_known(listing) => self.changes(listing),
             Some(Cursor::Changes { .. }) => Err(Error::invalid("the cache has forgotten the listing")),
@@ -54,14 +53,14 @@ impl<S: Service> Pods<S> {
 
     fn changes(&self, listing: u64) -> Result<Changes> {
         let mut groups: Vec<Kept> = memory::all().into_iter().filter(|kept| !kept.memory.is_buried()).collect();
-        let mut round = Round::begin(self.now());
+        let mut round = Round::begin(now());
         if round.is_survey_due(&groups) {
             self.survey(&mut groups);
         }
         let mut reads = Reads::default();
-        let began = self.now();
+        let began = now();
         for kept in round.choose(groups) {
-            if reads.is_over() || self.now() > began + LONGEST {
+            if reads.is_over() || now() > began + LONGEST {
                 break;
             }
             self.read(kept, &mut reads);
@@ -71,7 +70,7 @@ impl<S: Service> Pods<S> {
             self.reached();
         } else if let Some(error) = reads.failure.take() {
             // Is it the group, or the service? Of the latter the host must know.
-            if self.service.list(None).is_err() {
+            if self.arm.list(None).is_err() {
                 cache::remove(REACHED);
                 return Err(error);
             }
@@ -88,7 +87,7 @@ impl<S: Service> Pods<S> {
     /// Whether the service answers, as far as is not known anyway.
     pub(crate) fn check(&self) -> Result<()> {
         if cache::get(REACHED).is_none() {
-            self.service.list(None)?;
+            self.arm.list(None)?;
             self.reached();
         }
         Ok(())
@@ -101,7 +100,7 @@ impl<S: Service> Pods<S> {
     /// Reads one group.
     fn read(&self, mut kept: Kept, reads: &mut Reads) {
         let name = group_name(&self.owner, &kept.pod);
-        match self.service.get(&name) {
+        match self.arm.get(&name) {
             Ok(Some(group)) if self.is_of(&group, &kept.pod) => {
                 reads.succeeded();
                 let (observation, memory) = self.look(kept.pod.clone(), &group, kept.memory.clone());
@@ -109,9 +108,9 @@ impl<S: Service> Pods<S> {
                 kept.write_back();
                 reads.observed.push(observation);
             }
-            Ok(None) if kept.memory.may_be_late(self.now()) => {
+            Ok(None) if kept.memory.may_be_late(now()) => {
                 reads.succeeded();
-                kept.memory.retry(self.now());
+                kept.memory.retry(now());
                 kept.write_back();
             }
             Ok(_) => {
@@ -121,7 +120,7 @@ impl<S: Service> Pods<S> {
             }
             Err(error) => {
                 warn!(group = name, "not read: {}", error.message);
-                kept.memory.retry(self.now());
+                kept.memory.retry(now());
                 kept.write_back();
                 reads.failed(error);
             }

@@ -21,14 +21,10 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     }
 }
 
-/// A time as the contract carries it: milliseconds since 1970.
-pub(crate) fn millis(time: SystemTime) -> u64 {
-    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::milliseconds;
 
     #[test]
     fn a_fraction_has_any_number_of_digits() {
@@ -41,7 +37,7 @@ mod tests {
             ("2023-05-01T13:27:05.7-03:30", 1_682_960_225_700),
             ("2023-05-01T16:57:05+00:00", 1_682_960_225_000),
         ] {
-            assert_eq!(parse(text).map(millis), Some(expected), "{text}");
+            assert_eq!(parse(text).map(milliseconds), Some(expected), "{text}");
         }
     }
 

@@ -5,12 +5,12 @@ use std::{collections::HashMap, time::Duration};
 use vk_sdk::{Changes, Observation, PodId, Result, cache, debug};
 
 use crate::{
+    clock::now,
     cursor::Cursor,
     group::ContainerGroup,
     identity::{group_name, pod_of},
     memory::{self, Kept, Memory, provisioning},
     pods::Pods,
-    service::Service,
 };
 
 /// Where the last complete listing is noted. Without this note the cache may have forgotten the groups too.
@@ -23,10 +23,10 @@ pub(super) fn is_known(listing: u64) -> bool {
     cache::get_json::<u64>(LAST) == Some(listing)
 }
 
-impl<S: Service> Pods<S> {
+impl Pods {
     /// A page of a listing.
     pub(super) fn list(&self, listing: u64, next: Option<&str>) -> Result<Changes> {
-        let page = self.service.list(next)?;
+        let page = self.arm.list(next)?;
         self.reached();
         let mut observed = Vec::new();
         for group in &page.groups {
@@ -66,7 +66,7 @@ impl<S: Service> Pods<S> {
             groups.iter().enumerate().map(|(place, kept)| (kept.pod.uid.clone(), place)).collect();
         let mut next = None;
         for _ in 0..MOST_PAGES {
-            let page = match self.service.list(next.as_deref()) {
+            let page = match self.arm.list(next.as_deref()) {
                 Ok(page) => page,
                 Err(error) => return debug!("not listed: {}", error.message),
             };
@@ -77,7 +77,7 @@ impl<S: Service> Pods<S> {
                         kept.memory.urge();
                     }
                     Some(_) => {}
-                    None if memory::read(&pod.uid).is_none() => memory::keep(&pod.uid, &Memory::new(&pod, self.now())),
+                    None if memory::read(&pod.uid).is_none() => memory::keep(&pod.uid, &Memory::new(&pod, now())),
                     None => {}
                 }
             }
@@ -91,7 +91,7 @@ impl<S: Service> Pods<S> {
     /// Remembers that a listing named a group, and reads it soon if that is news.
     fn note(&self, pod: &PodId, group: &ContainerGroup, known: Option<Kept>, listing: u64) {
         let Some(mut kept) = known else {
-            let mut memory = Memory::new(pod, self.now());
+            let mut memory = Memory::new(pod, now());
             memory.listed = listing;
             return memory::keep(&pod.uid, &memory);
         };

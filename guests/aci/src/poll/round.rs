@@ -7,9 +7,9 @@ use vk_sdk::cache;
 
 use super::MOST_READS;
 use crate::{
+    clock,
     memory::{Kept, SETTLED},
     status::Motion,
-    time::millis,
 };
 
 /// In this time each group that runs is read once: what ended is then seen within 30 s.
@@ -42,7 +42,7 @@ pub(super) struct Round {
 impl Round {
     pub(super) fn begin(now: SystemTime) -> Self {
         let last: Self = cache::get_json(KEY).unwrap_or_default();
-        let now = millis(now);
+        let now = clock::milliseconds(now);
         Self { at: now, gap: Duration::from_millis(now.saturating_sub(last.at)).min(LONGEST_GAP), ..last }
     }
 
