@@ -15,6 +15,7 @@ mod cursor;
 mod events;
 mod group;
 mod identity;
+mod mapping;
 mod memory;
 mod pods;
 mod poll;
