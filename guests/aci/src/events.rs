@@ -76,3 +76,84 @@ fn mark(container: Option<&str>, at: Option<SystemTime>, reason: &str, message: 
         Sha256::digest(format!("{}\n{:?}\n{reason}\n{message}", container.unwrap_or_default(), at.map(milliseconds)));
     digest.iter().take(4).fold(0, |mark, byte| mark << 8 | u32::from(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(name: &str, kind: &str, at: &str) -> Value {
+        json!({"count": 1, "name": name, "type": kind, "message": format!("{name} it"), "firstTimestamp": at, "lastTimestamp": at})
+    }
+
+    fn group(of_group: Value, of_container: Value) -> ContainerGroup {
+        serde_json::from_value(json!({"properties": {
+            "instanceView": {"events": of_group},
+            "containers": [{"name": "c", "properties": {"instanceView": {"events": of_container}}}],
+        }}))
+        .unwrap()
+    }
+
+    fn now() -> SystemTime {
+        time::parse("2023-01-01T01:00:00Z").unwrap()
+    }
+
+    fn reasons(events: &[Event]) -> Vec<&str> {
+        events.iter().map(|event| event.reason.as_str()).collect()
+    }
+
+    #[test]
+    fn events_of_group_and_containers_are_told_in_their_order() {
+        let group = group(
+            json!([event("FailedMount", "Warning", "2023-01-01T00:59:03Z")]),
+            json!([
+                event("Pulled", "Normal", "2023-01-01T00:59:04Z"),
+                event("Pulling", "Normal", "2023-01-01T00:59:01Z")
+            ]),
+        );
+        let (events, _) = untold(&group, None, now());
+        assert_eq!(reasons(&events), ["Pulling", "FailedMount", "Pulled"]);
+        let told: Vec<_> = events.iter().map(|event| (event.container.as_deref(), event.warning)).collect();
+        assert_eq!(told, [(Some("c"), false), (None, true), (Some("c"), false)]);
+        assert_eq!(events[0].at, 1_672_534_741_000);
+        assert_eq!(events[0].message, "Pulling it");
+    }
+
+    #[test]
+    fn each_is_told_once_and_again_when_it_occurs_again() {
+        let first = group(json!([]), json!([event("BackOff", "Warning", "2023-01-01T00:59:00Z")]));
+        let (events, told) = untold(&first, Some(&Told::new()), now());
+        assert_eq!(reasons(&events), ["BackOff"]);
+        let (events, told) = untold(&first, Some(&told), now());
+        assert!(events.is_empty());
+        // An older one that comes late is told too.
+        let later =
+            [event("BackOff", "Warning", "2023-01-01T00:59:30Z"), event("Pulled", "Normal", "2023-01-01T00:01:00Z")];
+        let (events, told) = untold(&group(json!([]), json!(later)), Some(&told), now());
+        assert_eq!(reasons(&events), ["Pulled", "BackOff"]);
+        assert_eq!(told.len(), 2);
+    }
+
+    #[test]
+    fn without_a_memory_only_recent_ones_are_told() {
+        let group = group(
+            json!([event("Old", "Normal", "2023-01-01T00:49:00Z"), event("New", "Normal", "2023-01-01T00:51:00Z")]),
+            Value::Null,
+        );
+        assert_eq!(reasons(&untold(&group, None, now()).0), ["New"]);
+        assert_eq!(reasons(&untold(&group, Some(&Told::new()), now()).0), ["Old", "New"]);
+    }
+
+    #[test]
+    fn odd_ones_do_no_harm() {
+        let group = group(
+            json!([{}, {"name": "Odd"}, {"message": "only words", "type": "Normal", "lastTimestamp": "?"}]),
+            Value::Null,
+        );
+        let (events, told) = untold(&group, None, now());
+        assert_eq!(reasons(&events), ["Odd", "Event"]);
+        assert!(events[0].warning && !events[1].warning);
+        assert!(untold(&group, Some(&told), now()).0.is_empty());
+    }
+}
