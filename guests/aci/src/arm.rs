@@ -9,6 +9,7 @@
 //! ```
 
 mod client;
+mod metrics;
 mod refusal;
 mod registration;
 mod subnet;
@@ -21,6 +22,7 @@ use vk_sdk::{Result, sessions::TerminalSize};
 
 pub(crate) use self::{
     client::{Call, segment},
+    metrics::{Metrics, Point, Realtime},
     throttle::Class,
 };
 use crate::{

@@ -1,6 +1,5 @@
 //! Joining a container's own process: the service shows what it writes from then on, and takes nothing.
 
-use serde::{Deserialize, Serialize};
 use vk_sdk::{
     Error, Result,
     sessions::{self, Action, Event, Websocket},
@@ -10,10 +9,6 @@ use crate::{
     arm::Endpoint,
     exec::{is_normal, told},
 };
-
-/// One connection. There is nothing to remember of it: the host copies what comes.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Attachment {}
 
 /// Refuses what would not arrive: a client that types into nothing should know.
 ///

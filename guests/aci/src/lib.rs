@@ -12,11 +12,25 @@
 mod arm;
 mod attach;
 mod clock;
+mod cursor;
+mod events;
 mod exec;
 mod group;
 mod identity;
 mod logs;
+mod mapping;
+mod memory;
+#[cfg(test)]
+mod model;
+mod pods;
+mod poll;
+mod provider;
 mod sessions;
 mod settings;
+mod stats;
+mod status;
 mod target;
+mod time;
 mod token;
+
+vk_sdk::export!(provider::Aci: Logs + Sessions + Stats);

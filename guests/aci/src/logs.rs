@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vk_sdk::{
-    Cursor, Error, ErrorKind, Result,
+    Cursor, Error, ErrorKind, Logs, Result,
     logs::{Chunk, Query},
 };
 
-use window::{Line, Place, Window, nanoseconds};
+use self::window::{Line, Place, Window, nanoseconds};
+use crate::{identity::group_name, pods::Pods, provider::Aci, target::Target};
 
 /// How many lines who follows asks for first, at least.
 const FEWEST_LINES: u32 = 100;
@@ -39,13 +40,34 @@ pub(crate) enum Phase {
     Ended,
 }
 
+impl Logs for Aci {
+    fn read_log(&self, query: Query, after: Option<Cursor>) -> Result<Chunk> {
+        read(&InService { pods: &self.pods, query: &query }, &query, after.as_ref())
+    }
+}
+
 /// Where a container's log is.
-pub(crate) trait Source {
+trait Source {
     /// [`Error::not_found`] if there is no such pod or container.
     fn phase(&self) -> Result<Phase>;
 
     /// Its last lines, or all that there are, each with its time.
     fn lines(&self, tail: Option<u32>) -> Result<String>;
+}
+
+struct InService<'a> {
+    pods: &'a Pods,
+    query: &'a Query,
+}
+
+impl Source for InService<'_> {
+    fn phase(&self) -> Result<Phase> {
+        Target::find(self.pods, &self.query.pod)?.phase(&self.query.container)
+    }
+
+    fn lines(&self, tail: Option<u32>) -> Result<String> {
+        self.pods.arm.logs(&group_name(&self.pods.owner, &self.query.pod), &self.query.container, tail)
+    }
 }
 
 /// Where a reader goes on, and how it has fared.
@@ -58,8 +80,7 @@ struct Position {
     idle: u32,
 }
 
-/// A piece of a log; see [`vk_sdk::Logs::read_log`].
-pub(crate) fn read(source: &dyn Source, query: &Query, after: Option<&Cursor>) -> Result<Chunk> {
+fn read(source: &dyn Source, query: &Query, after: Option<&Cursor>) -> Result<Chunk> {
     match after {
         None => begin(source, query),
         Some(cursor) => go_on(source, query, Position::read(cursor)?),

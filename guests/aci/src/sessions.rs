@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vk_sdk::{
-    Error, PodId, Result, cache,
+    Error, PodId, Result, Sessions, cache,
     sessions::{self, Action, Event, Opened, Request, Websocket},
 };
 
 use crate::{
     arm::Arm,
-    attach::{self, Attachment},
+    attach,
     exec::{self, Exec, Finding},
+    provider::Aci,
     target::Target,
 };
 
@@ -24,41 +25,44 @@ const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum State {
     Exec { container: String, exec: Exec },
-    Attach(Attachment),
+    /// The host copies what comes: there is nothing to remember.
+    Attach,
 }
 
-/// See [`vk_sdk::Sessions::open`].
-pub(crate) fn open(arm: &Arm, owner: &str, pod: &PodId, request: Request) -> Result<Opened<State>> {
-    match &request {
-        Request::Exec(request) => exec::check(&request.command)?,
-        Request::Attach(request) => attach::check(request)?,
-        Request::PortForward(_) => {}
-    }
-    let target = Target::find(arm, owner, pod)?;
-    if let Some(container) = request.container() {
-        target.running(container)?;
-    }
-    match request {
-        Request::Exec(request) => open_exec(arm, pod, &target, request),
-        Request::Attach(request) => {
-            let endpoint = arm.attach(&target.name, &request.container)?;
-            Ok(Opened::over(attach::transport(endpoint), State::Attach(Attachment {})))
+impl Sessions for Aci {
+    type State = State;
+
+    fn open(&self, pod: PodId, request: Request) -> Result<Opened<State>> {
+        match &request {
+            Request::Exec(request) => exec::check(&request.command)?,
+            Request::Attach(request) => attach::check(request)?,
+            Request::PortForward(_) => {}
         }
-        Request::PortForward(port) => Err(no_port_forward(&target, port)),
-    }
-}
-
-/// See [`vk_sdk::Sessions::step`].
-pub(crate) fn step(pod: &PodId, state: &mut State, events: Vec<Event>) -> Vec<Action> {
-    match state {
-        State::Exec { container, exec } => {
-            let (actions, finding) = exec.step(events);
-            if finding == Finding::NoShell {
-                cache::set(&no_shell(pod, container), b"", REMEMBERED);
+        let target = Target::find(&self.pods, &pod)?;
+        if let Some(container) = request.container() {
+            target.running(container)?;
+        }
+        match request {
+            Request::Exec(request) => open_exec(&self.pods.arm, &pod, &target, request),
+            Request::Attach(request) => {
+                let endpoint = self.pods.arm.attach(&target.name, &request.container)?;
+                Ok(Opened::over(attach::transport(endpoint), State::Attach))
             }
-            actions
+            Request::PortForward(port) => Err(no_port_forward(&target, port)),
         }
-        State::Attach(_) => attach::step(events),
+    }
+
+    fn step(&self, pod: &PodId, state: &mut State, events: Vec<Event>) -> Result<Vec<Action>> {
+        Ok(match state {
+            State::Exec { container, exec } => {
+                let (actions, finding) = exec.step(events);
+                if finding == Finding::NoShell {
+                    cache::set(&no_shell(pod, container), b"", REMEMBERED);
+                }
+                actions
+            }
+            State::Attach => attach::step(events),
+        })
     }
 }
 

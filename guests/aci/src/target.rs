@@ -3,10 +3,10 @@
 use vk_sdk::{Error, PodId, Result};
 
 use crate::{
-    arm::Arm,
     group::{Container, ContainerGroup, State},
     identity,
     logs::Phase,
+    pods::Pods,
 };
 
 /// A pod's group, as it was when it was asked for.
@@ -22,10 +22,9 @@ impl Target {
     /// # Errors
     ///
     /// [`Error::not_found`] if there is none, or if it is another's.
-    pub(crate) fn find(arm: &Arm, owner: &str, pod: &PodId) -> Result<Self> {
-        let name = identity::group_name(owner, pod);
-        let group =
-            arm.get(&name)?.filter(|group| identity::pod_of(group, owner).is_some_and(|found| found.uid == pod.uid));
+    pub(crate) fn find(pods: &Pods, pod: &PodId) -> Result<Self> {
+        let name = identity::group_name(&pods.owner, pod);
+        let group = pods.arm.get(&name)?.filter(|group| pods.is_of(group, pod));
         match group {
             Some(group) => Ok(Self { name, group }),
             None => Err(Error::not_found(format!("pod {} has no container group {name} in Azure", pod.full_name()))),
