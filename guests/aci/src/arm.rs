@@ -17,11 +17,12 @@ mod throttle;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use vk_sdk::{Result, sessions::TerminalSize};
+use vk_sdk::{Error, ErrorKind, Result, sessions::TerminalSize};
 
+use self::refusal::Refusal;
 pub(crate) use self::{
     client::{Call, segment},
-    throttle::Class,
+    throttle::{Class, admit, asked_wait},
 };
 use crate::{
     group::{ContainerGroup, Secret},
@@ -99,6 +100,10 @@ impl Arm {
         match self.send(&Call::put(Class::Create, self.group(name), group)) {
             Ok(answer) => answer.json(),
             Err(refusal) if refusal.is_missing_registration() => Err(self.register(refusal.error)),
+            // What the group is to be in, such as a subnet, which the operator may yet make.
+            Err(Refusal { error, .. }) if error.kind == ErrorKind::NotFound => {
+                Err(Error { kind: ErrorKind::Unavailable, ..error })
+            }
             Err(refusal) => Err(refusal.error),
         }
     }
@@ -182,3 +187,6 @@ impl Arm {
         format!("{}/containers/{}", self.group(name), segment(container))
     }
 }
+
+#[cfg(test)]
+mod tests;

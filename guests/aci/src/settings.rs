@@ -18,6 +18,8 @@ mod network;
 mod region;
 mod surroundings;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use vk_sdk::{Error, OperatingSystem, Result, Startup};

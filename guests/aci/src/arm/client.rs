@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use serde::{Serialize, de::DeserializeOwned};
-use vk_sdk::{Error, Result, http};
+use vk_sdk::{Error, Result, debug, http};
 
 use super::{
     Arm,
     refusal::Refusal,
     throttle::{self, Class},
 };
-use crate::token;
+use crate::{group::Secret, token};
 
 /// A request that is being put together.
 #[derive(Debug)]
@@ -112,19 +112,27 @@ impl Arm {
     }
 
     pub(super) fn send(&self, call: &Call) -> std::result::Result<Answer, Refusal> {
-        match self.send_once(call) {
-            Err(refusal) if refusal.status == 401 => {
-                token::forget(&self.settings);
-                self.send_once(call)
-            }
-            other => other,
+        let token = token::token(&self.settings)?;
+        let refusal = match self.send_with(call, &token) {
+            Err(refusal) if refusal.status == 401 => refusal,
+            other => return other,
+        };
+        token::forget(&token);
+        debug!("a token was refused: {}", refusal.error.message);
+        let token = token::token(&self.settings)?;
+        let answer = self.send_with(call, &token);
+        if let Err(refusal) = &answer
+            && refusal.status == 401
+        {
+            token::forget(&token);
+            token::refuse(&refusal.error);
         }
+        answer
     }
 
-    fn send_once(&self, call: &Call) -> std::result::Result<Answer, Refusal> {
+    fn send_with(&self, call: &Call, token: &Secret) -> std::result::Result<Answer, Refusal> {
         let url = self.url(call)?;
         let asked = format!("{} {}", call.method, url.split('?').next().unwrap_or_default());
-        let token = token::token(&self.settings)?;
         let mut request = http::Request::new(call.method, url)
             .bearer(&token.0)
             .header("user-agent", &self.settings.user_agent)
@@ -138,7 +146,12 @@ impl Arm {
         if (200..300).contains(&response.status()) {
             return Ok(Answer { response, asked });
         }
-        Err(Refusal::read(&response, &asked, &self.settings))
+        let refusal = Refusal::read(&response, &asked, &self.settings);
+        if refusal.status == 429 && refusal.code == "SubscriptionRequestsThrottled" {
+            let wait = throttle::asked_wait(&response).unwrap_or_default();
+            call.class.counted_with().iter().for_each(|class| throttle::hold(*class, wait));
+        }
+        Err(refusal)
     }
 
     fn url(&self, call: &Call) -> Result<String> {
