@@ -195,7 +195,7 @@ impl State {
     }
 }
 
-pub(crate) fn missing() -> Response {
+fn missing() -> Response {
     refusal(404, "ResourceNotFound")
 }
 

@@ -1,7 +1,11 @@
 use serde_json::json;
+use vk_sdk::testing;
 
 use super::*;
-use crate::model::{self, Model, methods, pod, pods};
+use crate::{
+    model::{self, Model, methods, pod, pods},
+    settings::Network,
+};
 
 fn aci() -> Aci {
     Aci { settings: model::settings(), pods: pods() }
@@ -63,4 +67,31 @@ fn the_node_is_what_the_operator_said() {
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     assert_eq!(description.capacity, [pair("cpu", "20"), pair("memory", "100Gi"), pair("pods", "200")]);
     assert!(description.labels.contains(&pair("topology.kubernetes.io/region", "westeurope")));
+}
+
+#[test]
+fn the_subnet_is_prepared_once() {
+    let asked = || testing::requests().iter().filter(|request| request.path().contains("/subnets/")).count();
+    let _model = Model::serve_with(|request, _| {
+        let subnet = json!({"properties": {
+            "addressPrefix": "10.0.0.0/24",
+            "delegations": [{"name": "aci", "properties": {"serviceName": "Microsoft.ContainerInstance/containerGroups"}}],
+        }});
+        request.path().contains("/subnets/").then(|| testing::Response::new(200).json(&subnet))
+    });
+    let mut aci = aci();
+    aci.settings.network = Some(Network {
+        subscription: "s".into(),
+        resource_group: "rg".into(),
+        vnet: "v".into(),
+        subnet: "n".into(),
+        cidr: None,
+        dns: None,
+        cluster_domain: "cluster.local".into(),
+    });
+    aci.describe().unwrap();
+    let first = asked();
+    assert!(first > 0);
+    aci.describe().unwrap();
+    assert_eq!(asked(), first);
 }
