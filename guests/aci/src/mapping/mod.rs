@@ -87,8 +87,15 @@ impl Notes {
         self.ignored.entry(why).or_default().push(field);
     }
 
+    /// Adds a warning. Of each reason there is one: of several events at the same time the host keeps one by reason.
     fn warn(&mut self, reason: &'static str, message: String) {
-        self.warnings.push(Warning { reason, message });
+        match self.warnings.iter_mut().find(|warning| warning.reason == reason) {
+            Some(warning) => {
+                warning.message.push_str("; ");
+                warning.message.push_str(&message);
+            }
+            None => self.warnings.push(Warning { reason, message }),
+        }
     }
 
     /// What the user is told, if nothing is refused.
