@@ -24,7 +24,10 @@ const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum State {
-    Exec { container: String, exec: Exec },
+    Exec {
+        container: String,
+        exec: Exec,
+    },
     /// The host copies what comes: there is nothing to remember.
     Attach,
 }
@@ -105,3 +108,6 @@ fn no_port_forward(target: &Target, port: u16) -> Error {
     }
     Error::unsupported(message)
 }
+
+#[cfg(test)]
+mod tests;
