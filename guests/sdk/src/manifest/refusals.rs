@@ -45,7 +45,7 @@ impl Refusals {
     /// the [end](Self::finish), or runs without it.
     pub fn refuse(&mut self, field: impl Into<String>, why: impl Into<String>) {
         let field = field.into();
-        if self.ignore.iter().any(|name| covers(name, &field) || covers(name, &without_names(&field))) {
+        if self.ignore.iter().any(|name| covers(name, &field)) {
             self.passed_over.push(field);
         } else {
             self.refused.push((field, why.into()));
@@ -71,20 +71,23 @@ impl Refusals {
     }
 }
 
-/// Whether a name is that of the field or of one that it is in.
+/// Whether a name is that of the field or of one that it is in. What the field has in brackets the name need not have.
 fn covers(name: &str, field: &str) -> bool {
-    field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-}
-
-fn without_names(field: &str) -> String {
-    let mut depth = 0_usize;
-    let outside = field.chars().filter(|char| {
-        depth += usize::from(*char == '[');
-        let outside = depth == 0;
-        depth = depth.saturating_sub(usize::from(*char == ']'));
-        outside
-    });
-    outside.collect()
+    let (mut name, mut field) = (name.chars(), field.chars());
+    loop {
+        let (named, found) = (name.as_str(), field.as_str());
+        if named.is_empty() {
+            return found.is_empty() || found.starts_with(['.', '[']);
+        }
+        if found.starts_with('[') && !named.starts_with('[') {
+            // Up to and with the bracket that closes.
+            if !field.any(|char| char == ']') {
+                return false;
+            }
+        } else if name.next() != field.next() {
+            return false;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -113,17 +116,21 @@ mod tests {
 
     #[test]
     fn the_annotation_lifts_fields_by_path_by_kind_and_by_what_they_are_in() {
-        let field = "spec.containers[web.1].securityContext.privileged";
+        let field = "spec.containers[web.1].ports[80].hostPort";
         for (ignore, lifted) in [
             (field, true),
-            ("spec.hostIPC, spec.containers.securityContext.privileged", true),
-            ("spec.hostIPC\n\tspec.containers.securityContext", true),
+            ("spec.hostIPC, spec.containers.ports.hostPort", true),
+            ("spec.hostIPC\n\tspec.containers.ports", true),
+            ("spec.containers[web.1].ports.hostPort", true),
+            ("spec.containers.ports[80]", true),
+            ("spec.containers.ports[8]", false),
             ("spec.containers[web.1]", true),
             ("spec.containers", true),
             ("spec.containers[web]", false),
-            ("spec.containers[web.1].securityContext.priv", false),
+            ("spec.containers[web.1].ports[80].host", false),
+            ("spec.containers[web.1", false),
             ("spec.container", false),
-            ("securityContext.privileged", false),
+            ("ports.hostPort", false),
             (" ,, ", false),
         ] {
             let mut refusals = refusals(ignore);
