@@ -5,6 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use vk_sdk::{PodId, cache, status::PodStatus};
 
 use crate::{
@@ -22,11 +23,9 @@ const LAG: Duration = Duration::from_secs(15);
 const BURIAL: Duration = Duration::from_secs(60);
 /// For so long a removal under way is not asked for again.
 const REMOVAL: Duration = Duration::from_secs(60);
-/// How soon a group that moves is looked at again: the longer it stays as it is, the later.
+/// How soon a group may be read again: the longer it stays as it is, the later.
 const SOONEST: Duration = Duration::from_secs(2);
-const LATEST: Duration = Duration::from_secs(10);
-/// A group that runs is not looked at again before; when it is depends on how many there are.
-pub(crate) const SETTLED: Duration = Duration::from_secs(10);
+pub(crate) const LATEST: Duration = Duration::from_secs(10);
 
 /// What is known of a group. Times are in milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,8 +39,8 @@ pub(crate) struct Memory {
     pub(crate) due: u64,
     /// Since when it is as it is.
     since: u64,
-    /// The status that was seen last.
-    status: Option<PodStatus>,
+    /// A mark of the status that was seen last.
+    status: u64,
     /// When it was made, until the service has shown it.
     made: Option<u64>,
     /// When its removal was asked for.
@@ -64,7 +63,7 @@ impl Memory {
             provisioning: None,
             due: now,
             since: now,
-            status: None,
+            status: 0,
             made: None,
             removed: None,
             buried: None,
@@ -93,13 +92,13 @@ impl Memory {
     fn look(&mut self, group: &ContainerGroup, status: &PodStatus, now: SystemTime) {
         self.motion = status::motion(group, status);
         self.provisioning = provisioning(group);
-        if self.status.as_ref() != Some(status) {
-            self.status = Some(status.clone());
+        let mark = mark(status);
+        if self.status != mark {
+            self.status = mark;
             self.since = milliseconds(now);
         }
         self.due = match self.motion {
-            Motion::Moving => self.again(now),
-            Motion::Running => after(now, SETTLED),
+            Motion::Moving | Motion::Running => self.again(now),
             // Listings tell when it is gone.
             Motion::Ended => u64::MAX,
         };
@@ -122,6 +121,11 @@ impl Memory {
     fn again(&self, now: SystemTime) -> u64 {
         let age = Duration::from_millis(milliseconds(now).saturating_sub(self.since));
         after(now, (age / 4).clamp(SOONEST, LATEST))
+    }
+
+    /// Whether the service has yet to show the group.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.made.is_some()
     }
 
     /// Whether a service that does not show the group may only be late.
@@ -149,6 +153,10 @@ impl Memory {
     pub(crate) fn is_provisioning(&self) -> bool {
         self.motion == Motion::Moving && self.provisioning.as_deref() != Some("Succeeded")
     }
+}
+
+fn mark(status: &PodStatus) -> u64 {
+    Sha256::digest(status.to_json()).iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
 }
 
 /// What listings, too, tell of a group's state.

@@ -53,6 +53,7 @@ impl Pods {
 
     fn changes(&self, listing: u64) -> Result<Changes> {
         let mut groups: Vec<Kept> = memory::all().into_iter().filter(|kept| !kept.memory.is_buried()).collect();
+        let pause = if groups.is_empty() { IDLE_PAUSE } else { PAUSE };
         let mut round = Round::begin(now());
         if round.is_survey_due(&groups) {
             self.survey(&mut groups);
@@ -75,20 +76,19 @@ impl Pods {
                 return Err(error);
             }
         }
-        let pause = match (reads.wait, memory::all().is_empty()) {
-            (Some(wait), _) => wait,
-            (None, false) => PAUSE,
-            (None, true) => IDLE_PAUSE,
-        };
         let next = Cursor::Changes { listing }.write();
-        Ok(Changes::since(reads.observed, reads.removed, next).poll_after(pause))
+        Ok(Changes::since(reads.observed, reads.removed, next).poll_after(reads.wait.unwrap_or(pause)))
     }
 
-    /// Whether the service answers, as far as is not known anyway.
+    /// Whether the service answers, unless that is known anyway. One that asks to wait does.
     pub(crate) fn check(&self) -> Result<()> {
-        if cache::get(REACHED).is_none() {
-            self.arm.list(None)?;
-            self.reached();
+        if cache::get(REACHED).is_some() {
+            return Ok(());
+        }
+        match self.arm.list(None) {
+            Ok(_) => self.reached(),
+            Err(error) if error.kind == ErrorKind::Exhausted => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
