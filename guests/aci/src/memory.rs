@@ -77,6 +77,11 @@ impl Memory {
         Self { made: Some(milliseconds(now)), told: Some(Told::new()), ..Self::new(pod, now) }
     }
 
+    /// Of a group that is gone.
+    fn buried(pod: &PodId, now: SystemTime) -> Self {
+        Self { buried: Some(milliseconds(now)), due: u64::MAX, motion: Motion::Ended, ..Self::new(pod, now) }
+    }
+
     /// Takes in what the service says of the group.
     pub(crate) fn seen(&mut self, group: &ContainerGroup, status: &PodStatus, told: Told, now: SystemTime) {
         self.look(group, status, now);
@@ -183,9 +188,17 @@ pub(crate) struct Kept {
 impl Kept {
     /// Writes it back as it is now; not if another instance has written or removed it since, which knows more.
     pub(crate) fn write_back(&self) {
-        if let Ok(value) = serde_json::to_vec(&self.memory) {
-            cache::replace(&key(&self.pod.uid), Some(&self.raw), &value, LIFETIME);
-        }
+        self.replace(&self.memory, LIFETIME);
+    }
+
+    /// As [`bury`], under the same condition. Says whether it holds.
+    pub(crate) fn bury(&self, now: SystemTime) -> bool {
+        self.replace(&Memory::buried(&self.pod, now), BURIAL)
+    }
+
+    fn replace(&self, memory: &Memory, lifetime: Duration) -> bool {
+        serde_json::to_vec(memory)
+            .is_ok_and(|value| cache::replace(&key(&self.pod.uid), Some(&self.raw), &value, lifetime))
     }
 }
 
@@ -224,7 +237,5 @@ pub(crate) fn forget(uid: &str) {
 
 /// Remembers for a while that the group is gone, since listings lag behind.
 pub(crate) fn bury(pod: &PodId, now: SystemTime) {
-    let memory =
-        Memory { buried: Some(milliseconds(now)), due: u64::MAX, motion: Motion::Ended, ..Memory::new(pod, now) };
-    let _ = cache::set_json(&key(&pod.uid), &memory, BURIAL);
+    let _ = cache::set_json(&key(&pod.uid), &Memory::buried(pod, now), BURIAL);
 }

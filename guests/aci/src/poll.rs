@@ -67,14 +67,16 @@ impl Pods {
             self.read(kept, &mut reads);
         }
         round.end();
-        if reads.learned {
-            self.reached();
-        } else if let Some(error) = reads.failure.take() {
+        if let Some((name, error)) = reads.failure.take() {
             // Is it the group, or the service? Of the latter the host must know.
-            if self.arm.list(None).is_err() {
+            if !reads.learned && self.arm.list(None).is_err() {
                 cache::remove(REACHED);
                 return Err(error);
             }
+            warn!(group = name, "not read: {}", error.message);
+        }
+        if reads.learned {
+            self.reached();
         }
         let next = Cursor::Changes { listing }.write();
         Ok(Changes::since(reads.observed, reads.removed, next).poll_after(reads.wait.unwrap_or(pause)))
@@ -115,14 +117,15 @@ impl Pods {
             }
             Ok(_) => {
                 reads.succeeded();
-                memory::forget(&kept.pod.uid);
-                reads.removed.push(kept.pod);
+                // If another instance has just made it anew, that is another group.
+                if kept.bury(now()) {
+                    reads.removed.push(kept.pod);
+                }
             }
             Err(error) => {
-                warn!(group = name, "not read: {}", error.message);
                 kept.memory.retry(now());
                 kept.write_back();
-                reads.failed(error);
+                reads.failed(name, error);
             }
         }
     }
@@ -135,7 +138,8 @@ struct Reads {
     removed: Vec<PodId>,
     learned: bool,
     failures_in_a_row: usize,
-    failure: Option<Error>,
+    /// The first group that could not be read, and why.
+    failure: Option<(String, Error)>,
     /// How long the service asks to be left alone.
     wait: Option<Duration>,
 }
@@ -146,13 +150,13 @@ impl Reads {
         self.failures_in_a_row = 0;
     }
 
-    fn failed(&mut self, error: Error) {
+    fn failed(&mut self, name: String, error: Error) {
         if error.kind == ErrorKind::Exhausted {
             self.wait = Some(Duration::from_millis(error.retry_after.unwrap_or(10_000).into()));
             return;
         }
         self.failures_in_a_row += 1;
-        self.failure.get_or_insert(error);
+        self.failure.get_or_insert((name, error));
     }
 
     fn is_over(&self) -> bool {

@@ -230,6 +230,30 @@ fn a_listing_that_lags_behind_brings_nothing_back() {
 }
 
 #[test]
+fn a_group_that_is_made_anew_while_its_loss_is_noticed_is_not_lost() {
+    let remade = std::cell::Cell::new(false);
+    let model = Model::serve_with(move |request, state| {
+        let gone = request.method == "GET" && request.path().ends_with(&name(&pod(1))) && state.groups.is_empty();
+        // Between the reading and its answer another instance makes the group again.
+        if gone && !remade.replace(true) {
+            memory::keep("uid-1", &memory::Memory::made(&pod(1), now()));
+            state.put(&name(&pod(1)), serde_json::to_value(group(&pod(1), model::OWNER)).unwrap());
+            return Some(refusal(404, "ResourceNotFound"));
+        }
+        None
+    });
+    // So that it is there at first.
+    model.edit(|state| state.put(&name(&pod(1)), serde_json::to_value(group(&pod(1), model::OWNER)).unwrap()));
+    let mut host = Host::default();
+    host.run(seconds(20));
+    model.edit(|state| state.groups.clear());
+    host.seen.clear();
+    host.run(seconds(40));
+    assert!(host.removed.is_empty());
+    assert!(host.seen(&pod(1), "Running").is_some());
+}
+
+#[test]
 fn a_new_group_that_does_not_show_yet_is_not_removed() {
     let model = Model::serve();
     let mut host = Host::default();
