@@ -151,9 +151,51 @@ fn a_throttled_class_is_not_sent_by_any_instance_until_its_time_and_others_are()
     assert!(error.message.contains("create requests"), "{}", error.message);
     assert!(other.get("h").unwrap().is_none() && other.exec("h", "c", "sh", None).is_err());
     assert_eq!(sent().len(), 3);
-    testing::advance(Duration::from_secs(1));
+    testing::advance(Duration::from_millis(1_001));
     assert!(other.put("h", &group("h")).is_err());
     assert_eq!(sent().len(), 4);
+}
+
+/// What is asked of the service, and the class that it counts in.
+type Ask = (&'static str, fn(&Arm) -> Option<Error>);
+
+const ASKS: [Ask; 6] = [
+    ("read", |arm| arm.get("g").err()),
+    ("read", |arm| arm.list(None).err()),
+    ("read", |arm| arm.logs("g", "c", None).err()),
+    ("create", |arm| arm.put("g", &group("g")).err()),
+    ("delete", |arm| arm.delete("g").err()),
+    ("action", |arm| arm.attach("g", "c").err()),
+];
+
+#[test]
+fn every_kind_of_request_waits_for_its_own_class_alone() {
+    for (class, ask) in ASKS {
+        let arm = one(problem(429, "TooManyRequests", "x").header("Retry-After", "30"));
+        assert_eq!(ask(&arm).unwrap().retry_after, Some(30_000));
+        for (other, ask) in ASKS {
+            let before = sent().len();
+            let error = ask(&arm).unwrap();
+            assert_eq!(error.kind, ErrorKind::Exhausted);
+            let is_first_of_another = other != class && !error.message.starts_with("throttled");
+            assert_eq!(sent().len() - before, usize::from(is_first_of_another), "{other} after {class}");
+        }
+        assert_eq!(sent().len(), 4, "one of each class");
+    }
+}
+
+#[test]
+fn a_later_page_that_fails_is_an_error() {
+    let next = format!("https://arm.test{GROUPS}?page=2");
+    let arm = serve([Response::new(200).json(&json!({"value": [], "nextLink": next})), Response::new(500)]);
+    let page = arm.list(None).unwrap();
+    assert_eq!(arm.list(page.next.as_deref()).unwrap_err().kind, ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_delete_that_must_wait_is_a_conflict() {
+    let error = one(problem(409, "ContainerGroupTransitioning", "x")).delete("g").unwrap_err();
+    assert_eq!((error.kind, sent().len()), (ErrorKind::Conflict, 1));
 }
 
 #[test]
