@@ -9,6 +9,7 @@
 //! ```
 
 mod client;
+mod metrics;
 mod refusal;
 mod registration;
 mod subnet;
@@ -23,6 +24,7 @@ use vk_sdk::{Error, ErrorKind, Result, debug, sessions::TerminalSize};
 use self::refusal::Refusal;
 pub(crate) use self::{
     client::{Call, segment},
+    metrics::{Metrics, Point, Realtime},
     throttle::{Class, admit, asked_wait},
 };
 use crate::{

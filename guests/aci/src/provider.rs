@@ -13,8 +13,8 @@ use crate::{arm::Arm, mapping, pods::Pods, settings::Settings};
 const SUBNET: &str = "subnet";
 
 pub(crate) struct Aci {
-    settings: Settings,
-    pods: Pods,
+    pub(crate) settings: Settings,
+    pub(crate) pods: Pods,
 }
 
 impl Provider for Aci {

@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) log_analytics: Option<LogAnalytics>,
     /// Whether groups in a subnet get the extension that tells what they use.
     pub(crate) realtime_metrics: bool,
+    /// Whether what other groups use is asked of Azure Monitor, at two requests a minute and pod.
+    pub(crate) monitor_metrics: bool,
     /// GPU SKUs of the region, as the operator lists them.
     pub(crate) gpu_skus: Vec<String>,
     /// Version of the API of container groups.
@@ -160,6 +162,7 @@ impl Settings {
                 Some(value) => value == "true",
                 None => file.realtime_metrics.unwrap_or(false),
             },
+            monitor_metrics: file.monitor_metrics.unwrap_or(false),
             gpu_skus: file.gpu_skus.clone().unwrap_or_default(),
             api_version: given(&file.api_version).unwrap_or_else(|| API_VERSION.to_owned()),
             user_agent: match variable("ACI_EXTRA_USER_AGENT").or_else(|| given(&file.extra_user_agent)) {

@@ -67,6 +67,7 @@ fn settings() -> Settings {
         public_ip: true,
         log_analytics: None,
         realtime_metrics: false,
+        monitor_metrics: false,
         gpu_skus: Vec::new(),
         api_version: "2023-05-01".into(),
         user_agent: "test".into(),

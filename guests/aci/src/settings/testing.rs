@@ -28,6 +28,7 @@ pub(crate) fn principal() -> Settings {
         public_ip: true,
         log_analytics: None,
         realtime_metrics: false,
+        monitor_metrics: false,
         gpu_skus: Vec::new(),
         api_version: API_VERSION.into(),
         user_agent: USER_AGENT.into(),
