@@ -35,7 +35,7 @@ pub(crate) struct Memory {
     pub(crate) motion: Motion,
     /// The state of the request to make it, the one thing that listings tell too.
     pub(crate) provisioning: Option<String>,
-    /// When it is to be looked at.
+    /// When it is to be read; 0 if something is known to have happened.
     pub(crate) due: u64,
     /// Since when it is as it is.
     since: u64,
@@ -74,7 +74,8 @@ impl Memory {
 
     /// Of a group that is about to be made.
     pub(crate) fn made(pod: &PodId, now: SystemTime) -> Self {
-        Self { made: Some(milliseconds(now)), told: Some(Told::new()), ..Self::new(pod, now) }
+        let due = after(now, SOONEST);
+        Self { made: Some(milliseconds(now)), told: Some(Told::new()), due, ..Self::new(pod, now) }
     }
 
     /// Of a group that is gone.
@@ -84,17 +85,13 @@ impl Memory {
 
     /// Takes in what the service says of the group.
     pub(crate) fn seen(&mut self, group: &ContainerGroup, status: &PodStatus, told: Told, now: SystemTime) {
-        self.look(group, status, now);
+        self.begun(group, status, now);
         self.made = None;
         self.told = Some(told);
     }
 
-    /// Takes in the service's answer to the request to make the group, which it may not show to others yet.
+    /// The same of its answer to the request to make the group, which it may not show to others yet.
     pub(crate) fn begun(&mut self, group: &ContainerGroup, status: &PodStatus, now: SystemTime) {
-        self.look(group, status, now);
-    }
-
-    fn look(&mut self, group: &ContainerGroup, status: &PodStatus, now: SystemTime) {
         self.motion = status::motion(group, status);
         self.provisioning = provisioning(group);
         let mark = mark(status);
