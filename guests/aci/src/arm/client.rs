@@ -1,6 +1,6 @@
 //! Requests to Azure Resource Manager.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use vk_sdk::{Error, Result, debug, http};
@@ -11,6 +11,9 @@ use super::{
     throttle::{self, Class},
 };
 use crate::{group::Secret, token};
+
+/// A read that hangs leaves time for others within one call of the host.
+const LONGEST_READ: Duration = Duration::from_secs(8);
 
 /// A request that is being put together.
 #[derive(Debug)]
@@ -139,6 +142,9 @@ impl Arm {
             .header("accept", "application/json");
         if let Some(body) = &call.body {
             request = request.header("content-type", "application/json").body(body.clone()?);
+        }
+        if call.class == Class::Read {
+            request = request.timeout(LONGEST_READ);
         }
         let permit = throttle::admit(call.class)?;
         let response = request.send()?;

@@ -287,6 +287,32 @@ fn a_group_that_cannot_be_read_does_not_hide_the_others() {
 }
 
 #[test]
+fn a_group_whose_reading_hangs_does_not_hold_up_the_others() {
+    let bad = name(&pod(1));
+    let hangs = std::rc::Rc::new(std::cell::Cell::new(false));
+    let is_hanging = hangs.clone();
+    let _model = Model::serve_with(move |request, _| {
+        let hangs = is_hanging.get() && request.method == "GET" && request.path().ends_with(&bad);
+        hangs.then(|| {
+            advance(request.timeout.unwrap_or(seconds(60)));
+            Response::failure(Failure::Timeout)
+        })
+    });
+    make(5);
+    hangs.set(true);
+    let mut host = Host::default();
+    let until = now() + seconds(60);
+    while now() < until {
+        let began = now();
+        let pause = host.poll().expect("the service is there");
+        // The host would end it after a minute.
+        assert!(now() <= began + seconds(30));
+        advance(pause);
+    }
+    assert!([0, 2, 3, 4].iter().all(|number| host.seen(&pod(*number), "Running").is_some()));
+}
+
+#[test]
 fn an_outage_is_told_and_ends() {
     let down = std::rc::Rc::new(std::cell::Cell::new(false));
     let is_down = down.clone();
