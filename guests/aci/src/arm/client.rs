@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::error::Category;
 use vk_sdk::{Error, Result, debug, http};
 
 use super::{
@@ -102,8 +103,15 @@ impl Answer {
                 self.asked
             )));
         }
+        // What serde says of a value may repeat it, and it may be a password.
         serde_json::from_slice(body).map_err(|error| {
-            Error::unavailable(format!("{}: the answer is not the JSON that it should be: {error}", self.asked))
+            let problem = match error.classify() {
+                Category::Eof => "breaks off",
+                Category::Data => "has not the members that it should have",
+                Category::Syntax | Category::Io => "is not JSON",
+            };
+            let (line, column) = (error.line(), error.column());
+            Error::unavailable(format!("{}: the answer {problem}, at line {line}, column {column}", self.asked))
         })
     }
 }

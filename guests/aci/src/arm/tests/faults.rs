@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
+use proptest::prelude::*;
 use vk_sdk::testing::Failure;
 
 use super::*;
@@ -76,9 +77,10 @@ fn answers_that_are_not_json_or_not_there_are_told_by_their_status() {
 #[test]
 fn an_answer_that_is_not_whole_is_unavailable() {
     for (body, part) in [
-        (b"{\"name\": \"g".to_vec(), "not the JSON"),
-        (b"<html>".to_vec(), "not the JSON"),
-        (Vec::new(), "not the JSON"),
+        (b"{\"name\": \"g".to_vec(), "breaks off"),
+        (b"<html>".to_vec(), "is not JSON"),
+        (b"{\"name\": 7}".to_vec(), "members"),
+        (Vec::new(), "breaks off"),
         (vec![0x1f, 0x8b, 8, 0], "compressed"),
     ] {
         let error = one(Response::new(200).body(body)).get("g").unwrap_err();
@@ -259,5 +261,22 @@ fn nothing_that_is_logged_or_answered_holds_a_secret() {
     let printed = format!("{error:?} {:?} {arm:?}", testing::lines());
     for secret in ["hunter2", "t1", "t2", "Bearer"] {
         assert!(!printed.contains(secret), "{secret} in {printed}");
+    }
+}
+
+proptest! {
+    /// Whatever is answered, a group is taken for gone only if the service says so in its own words.
+    #[test]
+    fn no_other_answer_means_that_a_group_is_gone(
+        status in 200_u16..600,
+        code in prop_oneof![Just("ResourceNotFound".to_owned()), "[A-Za-z]{0,12}"],
+        junk in prop::option::of(prop::collection::vec(any::<u8>(), 0..64)),
+    ) {
+        let said = junk.is_none() && status == 404 && matches!(code.as_str(), "ResourceNotFound" | "NotFound");
+        let answer = match junk {
+            Some(junk) => Response::new(status).body(junk),
+            None => problem(status, &code, "x"),
+        };
+        prop_assert_eq!(matches!(one(answer).get("g"), Ok(None)), said);
     }
 }
