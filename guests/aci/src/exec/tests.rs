@@ -142,11 +142,11 @@ fn noise(length: usize) -> Vec<u8> {
 fn arguments_arrive_as_they_are() {
     let odd = "a'b\"c\\d\te\n\nf\x01\x03\x04\x11\x13\x16\x1a\x7f $HOME `x` *~ ä€😀!\r\n";
     let long = format!("{}'{}", "ä".repeat(3000), "x".repeat(6000));
-    for argument in ["", " ", "-n", ".", ",", "~", "\n", odd, &long] {
-        let outcome = run(&["printf", "%s|", "begin", argument, "end"], &Client::default());
-        assert_eq!(outcome.text(), format!("begin|{argument}|end|"));
-        assert_eq!(outcome.end, Action::Exit(0));
-    }
+    let arguments = ["", " ", "-n", ".", ",", "~", "\n", odd, &long];
+    let command: Vec<_> = ["printf", "%s|"].into_iter().chain(arguments).collect();
+    let outcome = run(&command, &Client::default());
+    assert_eq!(outcome.text(), arguments.map(|argument| format!("{argument}|")).concat());
+    assert_eq!(outcome.end, Action::Exit(0));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn programs_are_run_and_not_what_the_shell_has_of_the_same_name() {
 #[test]
 fn exit_codes_arrive() {
     let code = |command: &[&str]| run(command, &Client::default()).end;
-    for expected in ["0", "1", "42", "255"] {
+    for expected in ["0", "255"] {
         assert_eq!(code(&["sh", "-c", &format!("exit {expected}")]), Action::Exit(expected.parse().unwrap()));
     }
     assert_eq!(
@@ -187,7 +187,7 @@ fn input_and_its_end_arrive_also_with_bytes_that_mean_something_to_terminals() {
     let lines = "line\n".repeat(10_000);
     let special: Vec<u8> = (0..=255).chain([0x04, 0x04, b'\n', 0x04, 0x16, 0x16]).cycle().take(20_000).collect();
     let (line, noise) = ("x".repeat(50_000), noise(100_000));
-    let small = [&b""[..], b"x", b"x\n", b"\n", b"\x04", b".\n,\n"];
+    let small = [&b""[..], b"x", b"\n", b".\n,\n\x04"];
     for input in small.into_iter().chain([lines.as_bytes(), &special, &noise, line.as_bytes()]) {
         // Before the shell is ready, and while the command runs.
         let whole = Client { input: Some(input), ..Client::default() };
