@@ -1,6 +1,6 @@
 //! Requests to Azure Resource Manager.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::error::Category;
@@ -12,6 +12,9 @@ use super::{
     throttle::{self, Class},
 };
 use crate::{group::Secret, token};
+
+/// A read that hangs leaves time for others within one call of the host.
+const LONGEST_READ: Duration = Duration::from_secs(8);
 
 /// A request that is being put together.
 #[derive(Debug)]
@@ -147,6 +150,9 @@ impl Arm {
             .header("accept", "application/json");
         if let Some(body) = &call.body {
             request = request.header("content-type", "application/json").body(body.clone()?);
+        }
+        if call.class == Class::Read {
+            request = request.timeout(LONGEST_READ);
         }
         let permit = throttle::admit(call.class)?;
         let response = request.send()?;
