@@ -18,7 +18,8 @@ mod throttle;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use vk_sdk::{Error, ErrorKind, Result, sessions::TerminalSize};
+use serde_json::Value;
+use vk_sdk::{Error, ErrorKind, Result, debug, sessions::TerminalSize};
 
 use self::refusal::Refusal;
 pub(crate) use self::{
@@ -84,7 +85,7 @@ impl Arm {
         #[derive(Deserialize)]
         struct Listing {
             #[serde(default)]
-            value: Option<Vec<ContainerGroup>>,
+            value: Option<Vec<Value>>,
             #[serde(default, rename = "nextLink")]
             next: Option<String>,
         }
@@ -93,8 +94,16 @@ impl Arm {
             Some(link) => Call::link(Class::Read, link),
         };
         let listing: Listing = self.request(&call)?.json()?;
-        let next = listing.next.filter(|link| !link.is_empty());
-        Ok(Page { groups: listing.value.unwrap_or_default(), next })
+        // One that cannot be read, perhaps a stranger's, takes no other with it.
+        let groups = listing.value.unwrap_or_default().into_iter().filter_map(|group| {
+            ContainerGroup::deserialize(&group)
+                .inspect_err(|error| {
+                    let name = group.get("name").and_then(Value::as_str).unwrap_or_default();
+                    debug!(group = name, "left out of the listing: {error}");
+                })
+                .ok()
+        });
+        Ok(Page { groups: groups.collect(), next: listing.next.filter(|link| !link.is_empty()) })
     }
 
     /// Makes a group or changes it. When an answer is lost the group may be there all the same.
@@ -119,11 +128,6 @@ impl Arm {
             Err(refusal) => return Err(refusal.error),
         }
         Ok(if self.get(name)?.is_none() { Removal::Gone } else { Removal::Removing })
-    }
-
-    /// Ends a group's containers. The group stays, and may be started again.
-    pub(crate) fn stop(&self, name: &str) -> Result<()> {
-        self.request(&Call::post(Class::Action, format!("{}/stop", self.group(name)))).map(drop)
     }
 
     /// A container's log, or the last `tail` lines of it, each begun by its time.

@@ -182,7 +182,9 @@ fn given(text: &Option<String>) -> Option<String> {
 }
 
 fn missing(what: &str, variable: &str, key: &str) -> Error {
-    Error::invalid(format!("the {what} is not set: set {variable}, or {key} in the configuration file"))
+    Error::invalid(format!(
+        "the {what} is not set: set {variable} (and let sandbox.env grant it), or {key} in the configuration file"
+    ))
 }
 
 /// The host's flag and the file must not contradict each other.

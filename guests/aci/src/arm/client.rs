@@ -1,8 +1,9 @@
 //! Requests to Azure Resource Manager.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::error::Category;
 use vk_sdk::{Error, Result, debug, http};
 
 use super::{
@@ -11,6 +12,9 @@ use super::{
     throttle::{self, Class},
 };
 use crate::{group::Secret, token};
+
+/// A read that hangs leaves time for others within one call of the host.
+const LONGEST_READ: Duration = Duration::from_secs(8);
 
 /// A request that is being put together.
 #[derive(Debug)]
@@ -99,8 +103,15 @@ impl Answer {
                 self.asked
             )));
         }
+        // What serde says of a value may repeat it, and it may be a password.
         serde_json::from_slice(body).map_err(|error| {
-            Error::unavailable(format!("{}: the answer is not the JSON that it should be: {error}", self.asked))
+            let problem = match error.classify() {
+                Category::Eof => "breaks off",
+                Category::Data => "has not the members that it should have",
+                Category::Syntax | Category::Io => "is not JSON",
+            };
+            let (line, column) = (error.line(), error.column());
+            Error::unavailable(format!("{}: the answer {problem}, at line {line}, column {column}", self.asked))
         })
     }
 }
@@ -139,6 +150,9 @@ impl Arm {
             .header("accept", "application/json");
         if let Some(body) = &call.body {
             request = request.header("content-type", "application/json").body(body.clone()?);
+        }
+        if call.class == Class::Read {
+            request = request.timeout(LONGEST_READ);
         }
         let permit = throttle::admit(call.class)?;
         let response = request.send()?;

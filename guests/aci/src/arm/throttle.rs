@@ -166,7 +166,8 @@ impl Permit {
                     state.refused = state.sent;
                 }
                 let wait = asked.unwrap_or_else(|| unnamed(state.refusals)).min(LONGEST);
-                state.until = state.until.max(now + milliseconds(wait));
+                // The millisecond that has begun is not over.
+                state.until = state.until.max(now + milliseconds(wait) + 1);
                 state.remaining = None;
                 return;
             }

@@ -1,9 +1,8 @@
 //! What a pod asks for as a container group, and what of it cannot be had.
 //!
 //! ```text
-//!   fields       every field of the pod's spec: mapped, of no effect, passed over with a warning, or refused
-//!   volumes   ─> containers ─> resources: a limit within the group's total
-//!    └ files      ├ environment, ports, probes, security
+//!   fields: every field of the pod's spec: mapped, of no effect, passed over with a warning, or refused
+//!   volumes (files, shares) ─> containers (environment, ports, probes, security) ─> resources: limits within the total
 //!   registry, network, dns, ports: the public address
 //! ```
 //!
@@ -26,6 +25,7 @@ mod probes;
 mod registry;
 mod resources;
 mod security;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod volumes;

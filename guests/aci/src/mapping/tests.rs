@@ -201,6 +201,40 @@ fn a_plain_pod_becomes_a_group_with_a_public_address() {
     );
 }
 
+/// What the API server fills in asks for nothing that must be spoken of.
+#[test]
+fn a_pod_as_the_api_server_writes_it_becomes_a_group_without_a_word() {
+    let group = pod(json!({
+        "volumes": [{"name": "kube-api-access-x7x2p", "projected": {"defaultMode": 420, "sources": [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+        ]}}],
+        "containers": [{
+            "name": "app", "image": "nginx", "resources": {}, "imagePullPolicy": "Always",
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+            "env": [{"name": "KUBERNETES_SERVICE_HOST", "value": "10.96.0.1"}],
+            "volumeMounts": [{"name": "kube-api-access-x7x2p", "readOnly": true,
+                "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}],
+            "ports": [{"name": "web", "containerPort": 80, "protocol": "TCP"}],
+            "readinessProbe": {"httpGet": {"path": "/", "port": "web", "scheme": "HTTP"}, "timeoutSeconds": 1,
+                "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3},
+        }],
+        "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst",
+        "serviceAccountName": "default", "serviceAccount": "default", "nodeName": "vk", "securityContext": {},
+        "schedulerName": "default-scheduler", "priority": 0, "enableServiceLinks": true,
+        "preemptionPolicy": "PreemptLowerPriority",
+        "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute",
+            "tolerationSeconds": 300}],
+    }))
+    .files("kube-api-access-x7x2p", &[("ca.crt", "c"), ("namespace", "demo"), ("token", "t")])
+    .group();
+    assert_eq!(
+        group["properties"]["volumes"],
+        json!([{"name": "kube-api-access-x7x2p", "secret": {"ca.crt": "Yw==", "namespace": "ZGVtbw==", "token": "dA=="}}])
+    );
+}
+
 #[test]
 fn restart_policies_and_operating_systems_are_those_of_pod_and_node() {
     for policy in ["Always", "OnFailure", "Never"] {

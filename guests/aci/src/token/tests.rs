@@ -239,8 +239,13 @@ fn a_throttled_or_failing_directory_is_asked_again_when_it_says() {
         assert!(token(&settings).is_err());
         assert_eq!(testing::requests().len(), 2);
     }
-    testing::serve(|_| Response::new(500).body("<html>"));
-    assert_eq!(token(&settings).unwrap_err().kind, ErrorKind::Unavailable);
+    for answer in [Response::new(500).body("<html>"), Response::failure(Failure::Timeout)] {
+        testing::serve(move |_| answer.clone());
+        for requests in 1..=2 {
+            assert_eq!(token(&settings).unwrap_err().kind, ErrorKind::Unavailable);
+            assert_eq!(testing::requests().len(), requests);
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
+use proptest::prelude::*;
 use vk_sdk::testing::Failure;
 
 use super::*;
@@ -76,9 +77,10 @@ fn answers_that_are_not_json_or_not_there_are_told_by_their_status() {
 #[test]
 fn an_answer_that_is_not_whole_is_unavailable() {
     for (body, part) in [
-        (b"{\"name\": \"g".to_vec(), "not the JSON"),
-        (b"<html>".to_vec(), "not the JSON"),
-        (Vec::new(), "not the JSON"),
+        (b"{\"name\": \"g".to_vec(), "breaks off"),
+        (b"<html>".to_vec(), "is not JSON"),
+        (b"{\"name\": 7}".to_vec(), "members"),
+        (Vec::new(), "breaks off"),
         (vec![0x1f, 0x8b, 8, 0], "compressed"),
     ] {
         let error = one(Response::new(200).body(body)).get("g").unwrap_err();
@@ -151,9 +153,51 @@ fn a_throttled_class_is_not_sent_by_any_instance_until_its_time_and_others_are()
     assert!(error.message.contains("create requests"), "{}", error.message);
     assert!(other.get("h").unwrap().is_none() && other.exec("h", "c", "sh", None).is_err());
     assert_eq!(sent().len(), 3);
-    testing::advance(Duration::from_secs(1));
+    testing::advance(Duration::from_millis(1_001));
     assert!(other.put("h", &group("h")).is_err());
     assert_eq!(sent().len(), 4);
+}
+
+/// What is asked of the service, and the class that it counts in.
+type Ask = (&'static str, fn(&Arm) -> Option<Error>);
+
+const ASKS: [Ask; 6] = [
+    ("read", |arm| arm.get("g").err()),
+    ("read", |arm| arm.list(None).err()),
+    ("read", |arm| arm.logs("g", "c", None).err()),
+    ("create", |arm| arm.put("g", &group("g")).err()),
+    ("delete", |arm| arm.delete("g").err()),
+    ("action", |arm| arm.attach("g", "c").err()),
+];
+
+#[test]
+fn every_kind_of_request_waits_for_its_own_class_alone() {
+    for (class, ask) in ASKS {
+        let arm = one(problem(429, "TooManyRequests", "x").header("Retry-After", "30"));
+        assert_eq!(ask(&arm).unwrap().retry_after, Some(30_000));
+        for (other, ask) in ASKS {
+            let before = sent().len();
+            let error = ask(&arm).unwrap();
+            assert_eq!(error.kind, ErrorKind::Exhausted);
+            let is_first_of_another = other != class && !error.message.starts_with("throttled");
+            assert_eq!(sent().len() - before, usize::from(is_first_of_another), "{other} after {class}");
+        }
+        assert_eq!(sent().len(), 4, "one of each class");
+    }
+}
+
+#[test]
+fn a_later_page_that_fails_is_an_error() {
+    let next = format!("https://arm.test{GROUPS}?page=2");
+    let arm = serve([Response::new(200).json(&json!({"value": [], "nextLink": next})), Response::new(500)]);
+    let page = arm.list(None).unwrap();
+    assert_eq!(arm.list(page.next.as_deref()).unwrap_err().kind, ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_delete_that_must_wait_is_a_conflict() {
+    let error = one(problem(409, "ContainerGroupTransitioning", "x")).delete("g").unwrap_err();
+    assert_eq!((error.kind, sent().len()), (ErrorKind::Conflict, 1));
 }
 
 #[test]
@@ -217,5 +261,22 @@ fn nothing_that_is_logged_or_answered_holds_a_secret() {
     let printed = format!("{error:?} {:?} {arm:?}", testing::lines());
     for secret in ["hunter2", "t1", "t2", "Bearer"] {
         assert!(!printed.contains(secret), "{secret} in {printed}");
+    }
+}
+
+proptest! {
+    /// Whatever is answered, a group is taken for gone only if the service says so in its own words.
+    #[test]
+    fn no_other_answer_means_that_a_group_is_gone(
+        status in 200_u16..600,
+        code in prop_oneof![Just("ResourceNotFound".to_owned()), "[A-Za-z]{0,12}"],
+        junk in prop::option::of(prop::collection::vec(any::<u8>(), 0..64)),
+    ) {
+        let said = junk.is_none() && status == 404 && matches!(code.as_str(), "ResourceNotFound" | "NotFound");
+        let answer = match junk {
+            Some(junk) => Response::new(status).body(junk),
+            None => problem(status, &code, "x"),
+        };
+        prop_assert_eq!(matches!(one(answer).get("g"), Ok(None)), said);
     }
 }

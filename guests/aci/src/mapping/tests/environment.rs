@@ -36,6 +36,23 @@ fn only_values_of_secrets_are_sent_as_secure() {
 }
 
 #[test]
+fn secrets_that_are_put_into_other_values_stay_secret() {
+    let secret =
+        |value: &str| json!({"name": "S", "value": value, "valueFrom": {"secretKeyRef": {"name": "n", "key": "k"}}});
+    let url = json!({"name": "URL", "value": "db://u:s3cret@h"});
+    let sent = env(json!([url, secret("s3cret")])).container()["environmentVariables"].take();
+    assert_eq!(sent[0], json!({"name": "URL", "secureValue": "db://u:s3cret@h"}));
+    for chance in ["", "db"] {
+        let sent = env(json!([url, secret(chance)])).container()["environmentVariables"].take();
+        assert_eq!(sent[0], json!({"name": "URL", "value": "db://u:s3cret@h"}));
+    }
+    let command = with(json!({"command": ["run"], "args": ["--password=s3cret"], "env": [secret("s3cret")]}));
+    let warnings = command.warnings();
+    assert!(warnings[0].starts_with("SecretInCommand: spec.containers[app].command has"), "{warnings:?}");
+    assert!(!warnings[0].contains("s3cret"), "{warnings:?}");
+}
+
+#[test]
 fn what_only_the_running_group_knows_is_refused() {
     for path in ["status.podIP", "status.podIPs"] {
         let variables = json!([{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": path}}}]);

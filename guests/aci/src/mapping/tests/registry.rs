@@ -32,12 +32,15 @@ fn credentials_are_passed_on_in_order_by_host() {
 
 #[test]
 fn of_several_credentials_for_a_server_the_first_is_sent() {
-    let (group, warnings) = logged_in(&[login("r", "a", "1"), login("https://r/v1/", "b", "2")]).mapped();
+    let (group, warnings) =
+        logged_in(&[login("r", "a", "1"), login("https://r/v1/", "b", "2"), login("r", "c", "3")]).mapped();
     assert_eq!(
         group["properties"]["imageRegistryCredentials"],
         json!([{"server": "r", "username": "a", "password": "1"}])
     );
-    assert_eq!(warnings, ["ImagePullSecretIgnored: of several credentials for r, ACI gets the first"]);
+    // One event, as the host keeps one for each reason.
+    let one = "of several credentials for r, ACI gets the first";
+    assert_eq!(warnings, [format!("ImagePullSecretIgnored: {one}; {one}")]);
 }
 
 #[test]
