@@ -113,20 +113,16 @@ fn begin(source: &dyn Source, query: &Query) -> Result<Chunk> {
         let since = query.since().map_or(0, nanoseconds);
         let by_time = lines.iter().take_while(|line| line.time < since).count();
         let wanted = lines.get(by_time.max(lines.len().saturating_sub(tail_lines))..).unwrap_or_default();
-        let Some(end) = window.place(lines.len()) else {
+        let piece = Piece::new(wanted, query.timestamps);
+        let Some(place) = window.place(lines.len() - (wanted.len() - piece.lines)) else {
             tail = more(tail);
             continue;
         };
-        let piece = Piece::new(wanted, query.timestamps);
-        if piece.lines < wanted.len() {
-            let handed_out = lines.len() - (wanted.len() - piece.lines);
-            if let Some(place) = window.place(handed_out) {
-                return Ok(Chunk::more(piece.data, Position::new(place, piece.lines).write()));
-            }
-        }
-        return Ok(match phase {
-            Phase::Ended => Chunk::last(piece.data),
-            _ => Position::new(end, piece.lines).so_far(piece.data),
+        let next = Position::new(place, piece.lines);
+        return Ok(match (piece.lines < wanted.len(), phase) {
+            (true, _) => Chunk::more(piece.data, next.write()),
+            (false, Phase::Ended) => Chunk::last(piece.data),
+            (false, _) => next.so_far(piece.data),
         });
     }
 }
