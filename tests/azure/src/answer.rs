@@ -22,10 +22,11 @@ use crate::{
     error::{ArmError, json_response},
     fault::{Fate, Refusal},
     log::{Entry, Request},
-    metadata,
+    metadata, realtime,
     route::{Route, Target},
     rules::Ask,
     server::{Cut, Listener},
+    streams,
     world::Key,
 };
 
@@ -196,6 +197,7 @@ async fn dispatch(shared: &Arc<Shared>, call: &Call) -> Response {
         }
         Route::Discovery => directory::discovery(shared, &call.path),
         Route::Metadata => metadata::token(shared, &call.headers, &call.query),
+        Route::Realtime => realtime::stats(shared, tenant),
         _ => arm::answer(shared, call).await,
     }
 }
@@ -212,10 +214,7 @@ async fn stream(shared: &Arc<Shared>, target: Target, request: HttpRequest) -> R
     }
     let response = match &fate.before {
         Some(refusal) => refuse(refusal),
-        None => {
-            drop(body);
-            StatusCode::NOT_FOUND.into_response()
-        }
+        None => streams::open(shared, HttpRequest::from_parts(parts, body)).await,
     };
     shared.world().log.answered(entry, response.status().as_u16());
     response

@@ -11,8 +11,9 @@ use crate::{
     Shared,
     answer::Call,
     error::ArmError,
-    groups, guid, network, provider,
+    groups, guid, metrics, network, provider,
     route::{Route, Target},
+    streams,
 };
 
 /// Versions of the API of container groups.
@@ -142,6 +143,10 @@ async fn carry_out(shared: &Arc<Shared>, call: &Call) -> Result<Response, ArmErr
         Route::Patch => groups::patch_tags(shared, call),
         Route::Action => groups::act(shared, call),
         Route::Operation => groups::operation(shared, call),
+        Route::Logs => streams::logs(shared, call),
+        Route::Exec => streams::exec(shared, call),
+        Route::Attach => streams::attach(shared, call),
+        Route::Metrics => metrics::answer(shared, call),
         Route::Usages => Ok(provider::usages(shared)),
         Route::Capabilities => Ok(provider::capabilities(shared, call)),
         Route::Provider => Ok(provider::manifest(shared)),

@@ -193,8 +193,7 @@ pub(crate) struct ExecProbe {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct HttpGet {
     pub(crate) port: Option<i64>,
-    #[serde(rename = "path")]
-    _path: Option<String>,
+    pub(crate) path: Option<String>,
     pub(crate) scheme: Option<String>,
     #[serde(rename = "httpHeaders")]
     _headers: Vec<HttpHeader>,

@@ -15,6 +15,7 @@ use tower_service::Service as _;
 
 use crate::{
     Shared,
+    containers::streams::Trouble,
     fault::{Armed, Fault},
     log,
     options::Quirks,
@@ -29,11 +30,13 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/control/groups", get(groups))
         .route("/control/groups/{name}", get(group).delete(remove))
         .route("/control/groups/{name}/edit", put(edit))
+        .route("/control/groups/{name}/move", post(relocate))
         .route("/control/requests", get(requests))
         .route("/control/violations", get(violations))
         .route("/control/faults", get(faults).post(arm).delete(disarm_all))
         .route("/control/faults/{number}", delete(disarm))
         .route("/control/quirks", get(quirks).put(set_quirks))
+        .route("/control/trouble", put(set_trouble))
         .route("/control/clock", post(advance))
 }
 
@@ -56,6 +59,10 @@ async fn remove(State(shared): Simulated, Path(name): Path<String>) -> StatusCod
 
 async fn edit(State(shared): Simulated, Path(name): Path<String>, Json(change): Json<Value>) -> StatusCode {
     found(shared.edit_group(&name, change))
+}
+
+async fn relocate(State(shared): Simulated, Path(name): Path<String>) -> StatusCode {
+    found(shared.move_group(&name))
 }
 
 async fn requests(State(shared): Simulated) -> Json<Vec<log::Request>> {
@@ -89,6 +96,11 @@ async fn quirks(State(shared): Simulated) -> Json<Quirks> {
 
 async fn set_quirks(State(shared): Simulated, Json(quirks): Json<Quirks>) -> StatusCode {
     shared.world().quirks = quirks;
+    StatusCode::NO_CONTENT
+}
+
+async fn set_trouble(State(shared): Simulated, Json(trouble): Json<Trouble>) -> StatusCode {
+    shared.world().trouble = trouble;
     StatusCode::NO_CONTENT
 }
 

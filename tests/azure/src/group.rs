@@ -1,6 +1,10 @@
 //! A container group that is there, and what the service shows of it.
 
-use std::net::Ipv4Addr;
+use std::{
+    collections::{HashMap, VecDeque},
+    net::Ipv4Addr,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -9,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     body::{self, Body},
     clock::after,
+    containers::{Container, Usage},
     options::Quirks,
 };
 
@@ -21,15 +26,26 @@ pub(crate) struct Held {
     pub(crate) resource_group: String,
     /// What was put, with all that is secret.
     pub(crate) sent: Value,
-    pub(crate) body: Body,
+    pub(crate) body: Arc<Body>,
     pub(crate) created: Timestamp,
     pub(crate) life: Life,
     /// When it began to go.
     pub(crate) deleted: Option<Timestamp>,
     /// What tests want to be seen in place of the truth.
     pub(crate) edit: Value,
-    /// Lives its life. With it end its containers.
+    /// Its containers by their names: those that run, and the last runs of those that have ended.
+    pub(crate) runs: HashMap<String, Container>,
+    /// What they used, at times of the last hour.
+    pub(crate) samples: VecDeque<Sample>,
+    /// Lives its life.
     pub(crate) living: Option<AbortOnDropHandle<()>>,
+}
+
+/// What containers had used at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    pub(crate) at: Timestamp,
+    pub(crate) usage: HashMap<String, Usage>,
 }
 
 /// Where a group is in its life.

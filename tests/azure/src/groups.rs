@@ -1,6 +1,10 @@
 //! Container groups: made, shown, listed, deleted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode},
@@ -50,11 +54,13 @@ pub(crate) async fn put(shared: &Arc<Shared>, call: &Call) -> Result<Response, A
                 name,
                 resource_group,
                 sent,
-                body: read,
+                body: Arc::new(read),
                 created: now,
                 life,
                 deleted: None,
                 edit: Value::Null,
+                runs: HashMap::new(),
+                samples: VecDeque::new(),
                 living: None,
             };
             world.ghosts.retain(|ghost| ghost.key != key);
@@ -75,10 +81,11 @@ pub(crate) async fn put(shared: &Arc<Shared>, call: &Call) -> Result<Response, A
 /// Another body for a group that is there: its containers begin anew.
 fn replace(shared: &Arc<Shared>, world: &mut World, key: &Key, sent: Value, read: Body) {
     if let Some(held) = world.groups.get_mut(key) {
+        life::end(held);
         held.incarnation = rand::random();
         held.life = Life { address: held.life.address, ..Life::new(&read) };
         held.sent = sent;
-        held.body = read;
+        held.body = Arc::new(read);
         life::begin(shared, world, key);
     }
 }
@@ -168,7 +175,7 @@ pub(crate) fn delete(shared: &Arc<Shared>, call: &Call) -> Result<Response, ArmE
     }
     if held.deleted.is_none() {
         held.deleted = Some(now);
-        held.living = None;
+        life::end(held);
         let incarnation = held.incarnation;
         let (shared, key) = (shared.clone(), key.clone());
         tokio::spawn(async move {
@@ -189,7 +196,8 @@ pub(crate) fn delete(shared: &Arc<Shared>, call: &Call) -> Result<Response, ArmE
 /// Ends a group. It may still be seen for a while.
 pub(crate) fn remove(shared: &Shared, world: &mut World, key: &Key) -> bool {
     let now = shared.clock.now();
-    let Some(held) = world.groups.remove(key) else { return false };
+    let Some(mut held) = world.groups.remove(key) else { return false };
+    life::end(&mut held);
     let lag = Duration::from_millis(world.quirks.list_after_delete);
     let shown = held.shown(Detail::Whole, &world.quirks, now);
     let gets_left = world.quirks.get_after_delete;
@@ -208,7 +216,7 @@ pub(crate) fn patch_tags(shared: &Shared, call: &Call) -> Result<Response, ArmEr
     let mut world = shared.world();
     let quirks = world.quirks.clone();
     let held = world.groups.get_mut(&key).ok_or_else(|| not_found(shared, &key, &name))?;
-    held.body.tags = read;
+    Arc::make_mut(&mut held.body).tags = read;
     crate::group::set(&mut held.sent, "", "tags", tags);
     Ok(json_response(StatusCode::OK, &held.shown(Detail::Whole, &quirks, now)))
 }
@@ -227,8 +235,7 @@ pub(crate) fn act(shared: &Arc<Shared>, call: &Call) -> Result<Response, ArmErro
         "stop" => life::stop(shared, &mut world, &key),
         "start" if !is_stopped => {}
         _ => {
-            life::stop(shared, &mut world, &key);
-            life::begin(shared, &mut world, &key);
+            life::again(shared, &mut world, &key);
             let status = if action == "start" { StatusCode::ACCEPTED } else { StatusCode::NO_CONTENT };
             response = empty(status);
             follow(shared, &mut world, &mut response, Work::Group(key));

@@ -14,6 +14,7 @@ mod answer;
 mod arm;
 mod body;
 mod clock;
+pub mod containers;
 mod control;
 mod directory;
 mod error;
@@ -23,12 +24,15 @@ mod groups;
 mod life;
 mod log;
 mod metadata;
+mod metrics;
 mod network;
 mod options;
 mod provider;
+mod realtime;
 mod route;
 mod rules;
 mod server;
+mod streams;
 mod throttle;
 mod tls;
 mod validate;
@@ -54,7 +58,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-use crate::{clock::Clock, tls::Tls, world::World};
+use crate::{clock::Clock, containers::streams::Sessions, tls::Tls, world::World};
+
+pub use containers::streams::Trouble;
 
 /// A running simulator. Dropping it stops it, and all containers with it.
 ///
@@ -63,12 +69,14 @@ use crate::{clock::Clock, tls::Tls, world::World};
 /// | [`groups`](Self::groups), [`group`](Self::group) | `GET /control/groups`, `GET /control/groups/{name}` |
 /// | [`remove_group`](Self::remove_group) | `DELETE /control/groups/{name}` |
 /// | [`edit_group`](Self::edit_group) | `PUT /control/groups/{name}/edit` with what is to be seen |
+/// | [`move_group`](Self::move_group) | `POST /control/groups/{name}/move` |
 /// | [`requests`](Self::requests) | `GET /control/requests` |
 /// | [`violations`](Self::violations) | `GET /control/violations` |
 /// | [`fault`](Self::fault) | `POST /control/faults` with a [`Fault`] |
 /// | [`faults`](Self::faults) | `GET /control/faults` |
 /// | [`clear_fault`](Self::clear_fault), [`clear_faults`](Self::clear_faults) | `DELETE /control/faults/{number}`, `DELETE /control/faults` |
 /// | [`set_quirks`](Self::set_quirks) | `PUT /control/quirks` with [`Quirks`] |
+/// | [`set_trouble`](Self::set_trouble) | `PUT /control/trouble` with [`Trouble`] |
 /// | [`advance`](Self::advance) | `POST /control/clock?milliseconds=…` |
 ///
 /// The routes of `/control` are those of the plain listener.
@@ -88,6 +96,7 @@ pub(crate) struct Shared {
     folder: PathBuf,
     world: Mutex<World>,
     changes: watch::Sender<()>,
+    sessions: Sessions,
 }
 
 /// Where the simulator listens.
@@ -135,7 +144,15 @@ impl Simulator {
         tokio::fs::create_dir_all(&folder).await.with_context(|| folder.display().to_string())?;
         let world = Mutex::new(World::new(&options));
         let changes = watch::Sender::new(());
-        let shared = Arc::new(Shared { options, clock: Clock::new(), urls, folder, world, changes });
+        let shared = Arc::new(Shared {
+            options,
+            clock: Clock::new(),
+            urls,
+            folder,
+            world,
+            changes,
+            sessions: Sessions::default(),
+        });
         let mut listening = JoinSet::new();
         listening.spawn(server::serve(listener, Some(tls.acceptor), shared.clone()));
         listening.spawn(server::serve(plain, None, shared.clone()));
@@ -274,6 +291,16 @@ impl Simulator {
     /// Makes the service behave as it surprises, from now on.
     pub fn set_quirks(&self, quirks: Quirks) {
         self.shared.world().quirks = quirks;
+    }
+
+    /// Makes sessions that are opened from now on go wrong.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        self.shared.world().trouble = trouble;
+    }
+
+    /// Moves a group to another host: it gets another address, and its containers begin again. Says whether it is there.
+    pub fn move_group(&self, name: &str) -> bool {
+        self.shared.move_group(name)
     }
 
     /// Counts requests against quotas from now on, or no more.

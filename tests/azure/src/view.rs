@@ -1,6 +1,6 @@
 //! What a test gets to see of groups.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     Shared,
     group::{Detail, Held},
-    groups,
+    groups, life,
     options::Quirks,
     world::{Key, World},
 };
@@ -85,6 +85,14 @@ impl Shared {
         drop(world);
         self.changed();
         removed
+    }
+
+    pub(crate) fn move_group(self: &Arc<Self>, name: &str) -> bool {
+        let mut world = self.world();
+        let moved = key_of(&world, name).is_some_and(|key| life::relocate(self, &mut world, &key));
+        drop(world);
+        self.changed();
+        moved
     }
 
     pub(crate) fn edit_group(&self, name: &str, change: Value) -> bool {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
+    containers::streams::Trouble,
     fault::Faults,
     group::Held,
     log::Log,
@@ -46,6 +47,7 @@ pub(crate) struct World {
     pub(crate) log: Log,
     pub(crate) rules: Rules,
     pub(crate) quirks: Quirks,
+    pub(crate) trouble: Trouble,
     addresses: u32,
 }
 
@@ -93,6 +95,7 @@ impl World {
             log: Log::default(),
             rules: Rules::default(),
             quirks: options.quirks.clone(),
+            trouble: Trouble::default(),
             addresses: 0,
         }
     }
