@@ -4,7 +4,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     process::Stdio,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use super::{
     Clock, Exit, Size, Spec, StartError, Terminal,
     log::Log,
     sandbox,
+    spawn::spawn,
     usage::{self, Usage},
 };
 
@@ -49,6 +50,15 @@ struct Running {
     exit: watch::Receiver<Option<Exit>>,
 }
 
+/// A container, for as long as somebody else keeps it.
+pub(crate) struct Reference(Weak<Running>);
+
+impl Reference {
+    pub(crate) fn container(&self) -> Option<Container> {
+        Some(Container { running: self.0.upgrade()? })
+    }
+}
+
 /// A process, and a handle that never means another once it has ended.
 struct Process {
     pid: Pid,
@@ -56,8 +66,7 @@ struct Process {
 }
 
 impl Container {
-    /// Starts a container. It must not be done on a thread that ends before the container shall: what starts processes must live as long
-    /// as they do. The threads of a runtime do, those for blocking work do not.
+    /// Starts a container.
     ///
     /// # Errors
     ///
@@ -68,10 +77,8 @@ impl Container {
         let (reader, writer) = io::pipe()?;
         // One pipe for both, so that what is written to them stays in order.
         let mut command = sandbox::shell();
-        command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer).kill_on_drop(true);
-        let mut child = command.spawn().map_err(sandbox::missing)?;
-        // It holds the pipe's other end.
-        drop(command);
+        command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
+        let mut child = spawn(command).await.map_err(sandbox::missing)?;
         let mut output = BufReader::new(pipe::Receiver::from_owned_fd(reader.into())?);
         let init = async {
             if let Some(mut input) = child.stdin.take() {
@@ -98,6 +105,11 @@ impl Container {
             ended.send_replace(Some(Exit { code, at: (spec.clock)() }));
         });
         Ok(Self { running: Arc::new(running) })
+    }
+
+    /// The container, without keeping it.
+    pub(crate) fn reference(&self) -> Reference {
+        Reference(Arc::downgrade(&self.running))
     }
 
     /// Waits until the container has ended. All it has written is in its log then.
@@ -164,14 +176,14 @@ impl Container {
     /// # Errors
     ///
     /// If the container has ended, or the machine has no more terminals or processes.
-    pub fn exec(&self, command: &str, size: Size) -> io::Result<Terminal> {
+    pub async fn exec(&self, command: &str, size: Size) -> io::Result<Terminal> {
         if self.exit().is_some() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the container has ended"));
         }
         let mut process = sandbox::enter(self.running.init.pid, true);
         process.env("TERM", "xterm").envs(self.running.environment.iter().map(|(name, value)| (name, value)));
         process.arg(command);
-        Terminal::start(process, size)
+        Terminal::start(process, size).await
     }
 
     /// Runs a program within the container, without a terminal, and says whether it ended with 0 in time.
@@ -181,11 +193,9 @@ impl Container {
         }
         let mut process = sandbox::enter(self.running.init.pid, false);
         process.envs(self.running.environment.iter().map(|(name, value)| (name, value))).args(command);
-        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        match timeout(limit, process.status()).await {
-            Ok(Ok(status)) => status.success(),
-            _ => false,
-        }
+        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let ended = async { spawn(process).await?.wait().await };
+        matches!(timeout(limit, ended).await, Ok(Ok(status)) if status.success())
     }
 }
 

@@ -14,6 +14,7 @@ mod container;
 mod log;
 mod probe;
 mod sandbox;
+mod spawn;
 pub mod streams;
 mod terminal;
 mod usage;

@@ -95,7 +95,10 @@ fn program(name: &str) -> PathBuf {
 
 /// What [`shell`] has to read to become the container.
 pub(crate) fn script(spec: &Spec) -> Result<String, StartError> {
-    let mut fstab = String::from("root root none bind\nproc root/proc proc nosuid,nodev,noexec\n");
+    // To become a root it must be a mount.
+    let root = format!("{}/root", field(&spec.folder.to_string_lossy()));
+    let mut fstab = format!("{root} {root} none bind\n");
+    fstab += &format!("proc {root}/proc proc nosuid,nodev,noexec\n");
     let mut folders = String::from("root/dev/pts root/dev/shm root/home root/proc root/root root/run root/var/log");
     let mut links = String::new();
     for name in SYSTEM {
@@ -110,22 +113,22 @@ pub(crate) fn script(spec: &Spec) -> Result<String, StartError> {
                 let attributes = if is_root() { "" } else { ",userxattr" };
                 folders += &format!(" root/{name} upper/{name} work/{name}");
                 fstab += &format!(
-                    "overlay root/{name} overlay lowerdir=/{name},upperdir=upper/{name},workdir=work/{name}{attributes}\n"
+                    "overlay {root}/{name} overlay lowerdir=/{name},upperdir=upper/{name},workdir=work/{name}{attributes}\n"
                 );
             }
             _ => {}
         }
     }
-    fstab += "/dev/pts root/dev/pts none bind\n";
+    fstab += &format!("/dev/pts {root}/dev/pts none bind\n");
     for device in DEVICES {
         links += &format!(": >root/dev/{device}\n");
-        fstab += &format!("/dev/{device} root/dev/{device} none bind\n");
+        fstab += &format!("/dev/{device} {root}/dev/{device} none bind\n");
     }
     let mut mounts: Vec<&Mount> = spec.mounts.iter().collect();
     // What is mounted within another mount comes after it.
     mounts.sort_by_key(|mount| mount.path.split('/').filter(|part| !part.is_empty()).count());
     for mount in mounts {
-        fstab += &volume(mount)?;
+        fstab += &volume(&root, mount)?;
     }
     // Where these are mounts of the machine, as in many containers, an overlay does not show them.
     for file in ["hosts", "resolv.conf"] {
@@ -183,7 +186,7 @@ fn command(spec: &Spec) -> Result<String, StartError> {
 }
 
 /// The line of fstab(5) that mounts a volume.
-fn volume(mount: &Mount) -> Result<String, StartError> {
+fn volume(root: &str, mount: &Mount) -> Result<String, StartError> {
     let path = Path::new(&mount.path);
     let mut parts = path.components();
     let below = parts.next() == Some(Component::RootDir)
@@ -197,7 +200,7 @@ fn volume(mount: &Mount) -> Result<String, StartError> {
     let target = field(mount.path.trim_end_matches('/'));
     // To mount again what may carry these flags, one who is not root must not leave them out.
     let options = if mount.read_only { "bind,ro,nosuid,nodev" } else { "bind" };
-    Ok(format!("{source} root{target} none {options},X-mount.mkdir\n"))
+    Ok(format!("{source} {root}{target} none {options},X-mount.mkdir\n"))
 }
 
 /// A field of fstab(5), which knows octal escapes.

@@ -31,7 +31,7 @@ use rand::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Container, Size};
+use super::{Container, Size, container::Reference};
 
 /// How long a session waits for its client.
 const WAIT: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ pub struct Trouble {
 }
 
 struct Session {
-    container: Container,
+    container: Reference,
     kind: Kind,
     password: String,
     trouble: Trouble,
@@ -114,7 +114,7 @@ impl Sessions {
         let id = format!("{:032x}", random.random::<u128>());
         let password = Alphanumeric.sample_string(&mut random, PASSWORD);
         let until = Instant::now() + WAIT;
-        let session = Session { container: container.clone(), kind, password: password.clone(), trouble, until };
+        let session = Session { container: container.reference(), kind, password: password.clone(), trouble, until };
         let mut waiting = self.waiting();
         waiting.retain(|_, session| Instant::now() < session.until);
         if waiting.len() >= WAITING

@@ -1,0 +1,7 @@
+//! Containers as real processes: needs util-linux, and the right to make namespaces.
+
+mod files;
+mod fixture;
+mod processes;
+mod streams;
+mod terminal;
