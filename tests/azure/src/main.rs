@@ -1,6 +1,9 @@
 //! `vk-azure`: the simulator as a program.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -43,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
     let files = [
         (&credentials, format!("{:#}\n", simulator.credentials())),
         (&authority, simulator.authority_pem().to_owned()),
-        (&settings, toml(&simulator)),
+        (&settings, toml(&simulator, &state)),
     ];
     for (path, contents) in files {
         tokio::fs::write(path, contents).await.with_context(|| path.display().to_string())?;
@@ -57,10 +60,31 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The provider's settings for this simulator.
-fn toml(simulator: &Simulator) -> String {
+/// The provider's settings for this simulator, whose files are in the same folder.
+fn toml(simulator: &Simulator, folder: &Path) -> String {
     let options = simulator.options();
     let group = options.resource_groups.first().map_or("", String::as_str);
     let region = options.regions.first().map_or("", String::as_str);
-    format!("Region = \"{region}\"\nResourceGroup = \"{group}\"\nOperatingSystem = \"Linux\"\n")
+    let secure = simulator.arm_url();
+    let streams = secure.replacen("https:", "wss:", 1);
+    let plain = simulator.metadata_url();
+    let realtime = simulator.realtime_url_template();
+    let credentials = folder.join("credentials.json");
+    format!(
+        "Region = {region:?}\n\
+         ResourceGroup = {group:?}\n\
+         AuthLocation = {credentials:?}\n\
+         MetadataEndpoint = {plain:?}\n\
+         RealtimeEndpoint = {realtime:?}\n\
+         \n\
+         [sandbox]\n\
+         net = [{secure:?}, {streams:?}, {plain:?}]\n\
+         read = [{folder:?}]\n\
+         \n\
+         [sandbox.tls.{secure:?}]\n\
+         ca = \"ca.pem\"\n\
+         \n\
+         [sandbox.tls.{streams:?}]\n\
+         ca = \"ca.pem\"\n"
+    )
 }

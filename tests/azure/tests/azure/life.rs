@@ -1,8 +1,10 @@
 //! Groups from their PUT to their end.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
-use vk_azure::Options;
+use vk_azure::{Delays, Group, Options, Registry, Share};
 
 use crate::client::{Azure, container, group};
 
@@ -76,4 +78,91 @@ async fn init_containers_run_first_one_by_one_and_share_volumes() {
     azure.wait_for("job", |group| group.state == "Succeeded").await.unwrap();
     let path = format!("{}/containers/app/logs", azure.group_path("job"));
     assert_eq!(azure.send(Method::GET, &path).await.body["content"], "first\nsecond\n");
+}
+
+/// The instance view of a group's first container.
+fn view(group: &Group) -> &Value {
+    &group.body["properties"]["containers"][0]["properties"]["instanceView"]
+}
+
+fn names(events: &Value) -> Vec<&str> {
+    events.as_array().unwrap().iter().map(|event| event["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_container_that_ends_is_started_again_after_a_wait_as_its_policy_wants() {
+    let delays = Delays { back_off: Duration::from_secs(600), ..Delays::default() };
+    let azure = Azure::start(Options { delays, ..Options::default() }).await;
+    for (policy, line) in [("Always", "exit 0"), ("OnFailure", "exit 3")] {
+        let name = policy.to_lowercase();
+        let mut body = group(line);
+        body["properties"]["restartPolicy"] = json!(policy);
+        azure.put(&name, &body).await;
+        let waits = |group: &Group| view(group)["currentState"]["detailStatus"] == "CrashLoopBackOff";
+        let ended = azure.wait_for(&name, waits).await.unwrap();
+        assert_eq!((view(&ended)["restartCount"].as_u64(), ended.state.as_str()), (Some(0), "Running"));
+        assert_eq!(view(&ended)["previousState"]["state"], "Terminated");
+        azure.advance(Duration::from_secs(600));
+        let again = azure.wait_for(&name, |group| group.restarts == 1 && waits(group)).await.unwrap();
+        assert!(names(&view(&again)["events"]).contains(&"BackOff"), "{again:?}");
+    }
+    let mut done = group("exit 0");
+    done["properties"]["restartPolicy"] = json!("OnFailure");
+    azure.put("done", &done).await;
+    azure.wait_for("done", |group| group.state == "Succeeded").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_that_is_missing_keeps_its_container_waiting_until_the_group_fails() {
+    let registry = Registry { server: "r.example".into(), username: "u".into(), password: "p".into() };
+    let azure = Azure::start(Options { registries: vec![registry], ..Options::default() }).await;
+    for (name, image) in [("a", "example/missing:1"), ("b", "r.example/app")] {
+        let mut body = group("true");
+        body["properties"]["containers"][0]["properties"]["image"] = json!(image);
+        azure.put(name, &body).await;
+        let stuck = azure
+            .wait_for(name, |group| view(group)["currentState"]["detailStatus"] == "ImagePullBackOff")
+            .await
+            .unwrap();
+        assert_eq!((stuck.provisioning_state.as_str(), stuck.state.as_str()), ("Creating", "Pending"));
+        assert_eq!(names(&view(&stuck)["events"]), ["Pulling", "Failed", "BackOff"]);
+    }
+    azure.advance(azure.options().delays.give_up);
+    for name in ["a", "b"] {
+        azure.wait_for(name, |group| group.provisioning_state == "Failed").await.unwrap();
+    }
+    let mut body = group("true");
+    body["properties"]["containers"][0]["properties"]["image"] = json!("r.example/app");
+    body["properties"]["imageRegistryCredentials"] =
+        json!([{"server": "https://r.example/v1/", "username": "u", "password": "p"}]);
+    azure.put("c", &body).await;
+    azure.wait_for("c", |group| group.state == "Succeeded").await.unwrap();
+}
+
+#[tokio::test]
+async fn shares_are_mounted_for_whoever_has_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("note"), "from the share\n").unwrap();
+    let share =
+        Share { account: "acc".into(), key: "a2V5".into(), name: "files".into(), folder: folder.path().to_owned() };
+    let azure = Azure::start(Options { shares: vec![share], ..Options::default() }).await;
+    let with_key = |key: &str| {
+        let mut body = group("cat /share/note");
+        body["properties"]["volumes"] = json!([{
+            "name": "share",
+            "azureFile": {"shareName": "files", "storageAccountName": "acc", "storageAccountKey": key},
+        }]);
+        body["properties"]["containers"][0]["properties"]["volumeMounts"] =
+            json!([{"name": "share", "mountPath": "/share"}]);
+        body
+    };
+    azure.put("good", &with_key("a2V5")).await;
+    azure.wait_for("good", |group| group.state == "Succeeded").await.unwrap();
+    let path = format!("{}/containers/app/logs", azure.group_path("good"));
+    assert_eq!(azure.send(Method::GET, &path).await.body["content"], "from the share\n");
+
+    azure.put("bad", &with_key("b3RoZXI=")).await;
+    let failed = |group: &Group| group.body["properties"]["instanceView"]["events"][0]["name"] == "FailedMount";
+    let bad = azure.wait_for("bad", failed).await.unwrap();
+    assert_eq!(bad.state, "Pending");
 }
