@@ -66,8 +66,8 @@ impl Log {
         }
     }
 
-    /// The last `tail` lines, or all that are there. With `timestamps`, each begins with its time (RFC 3339, nanoseconds)
-    /// and a blank.
+    /// The last `tail` lines, or all that are there. With `timestamps`, each begins with its time (RFC 3339,
+    /// nanoseconds) and a blank.
     pub(crate) fn read(&self, tail: Option<u32>, timestamps: bool) -> String {
         let lines = self.pieces.iter().filter(|piece| piece.begins).count();
         let skipped = tail.map_or(0, |tail| lines.saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));

@@ -70,7 +70,8 @@ pub(crate) fn shell() -> Command {
     command
 }
 
-/// A program in the namespaces of a container, by its process 1. It leads a session on the terminal that is its standard input.
+/// A program in the namespaces of a container, by its process 1. It leads a session on the terminal that is its
+/// standard input.
 pub(crate) fn enter(init: Pid, terminal: bool) -> Command {
     let mut command = Command::new(program("setpriv"));
     command.env_clear();
@@ -107,7 +108,8 @@ pub(crate) fn script(spec: &Spec) -> Result<String, StartError> {
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_symlink() => links += &format!(" /{name}"),
             Ok(found) if found.is_dir() => {
-                // Without the privilege to mark what is deleted with trusted attributes, an overlay takes those of users.
+                // Without the privilege to mark what is deleted with trusted attributes, an overlay takes those of
+                // users.
                 let attributes = if is_root() { "" } else { ",userxattr" };
                 folders += &format!(" root/{name} upper/{name} work/{name}");
                 fstab += &format!(

@@ -77,7 +77,8 @@ async fn bytes_pass_unchanged_through_a_raw_terminal() {
     assert_eq!(ending, Ending::Closed(CloseCode::Normal));
 }
 
-/// How input with an end is sent to a program whose terminal stays open: lines of a terminal in canonical mode, pushed by ^D.
+/// How input with an end is sent to a program whose terminal stays open: lines of a terminal in canonical mode,
+/// pushed by ^D.
 #[tokio::test]
 async fn input_and_its_end_pass_through_a_canonical_terminal() {
     let (server, fixture) = (Server::start().await, Fixture::new(&["sleep", "1000"]).await);
