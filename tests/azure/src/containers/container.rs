@@ -70,8 +70,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// If the specification cannot be carried out, or the machine does not allow namespaces. That the program is missing is no error: the
-    /// container ends with code 127.
+    /// If the specification cannot be carried out, or the machine does not allow namespaces. That the program is
+    /// missing is no error: the container ends with code 127.
     pub async fn start(spec: Spec) -> Result<Self, StartError> {
         let script = sandbox::script(&spec)?;
         let (reader, writer) = io::pipe()?;
@@ -128,7 +128,8 @@ impl Container {
         *self.running.exit.borrow()
     }
 
-    /// Sends SIGTERM to the container's first process, as a container engine does, and SIGKILL to all if that has not ended it in time.
+    /// Sends SIGTERM to the container's first process, as a container engine does, and SIGKILL to all if that has not
+    /// ended it in time.
     pub async fn terminate(&self, grace: Duration) -> Exit {
         self.running.init.signal(Signal::TERM);
         match timeout(grace, self.exited()).await {
@@ -143,8 +144,9 @@ impl Container {
         self.exited().await
     }
 
-    /// What it has written, to standard output and standard error: the last `tail` lines, or up to 4 MiB while it runs and
-    /// 16 KiB or 1000 lines once it has ended. With `timestamps`, each line begins with its time (RFC 3339, nanoseconds) and a blank.
+    /// What it has written, to standard output and standard error: the last `tail` lines, or up to 4 MiB while it
+    /// runs and 16 KiB or 1000 lines once it has ended. With `timestamps`, each line begins with its time (RFC 3339,
+    /// nanoseconds) and a blank.
     pub fn log(&self, tail: Option<u32>, timestamps: bool) -> String {
         self.running.log().read(tail, timestamps)
     }
@@ -170,8 +172,9 @@ impl Container {
         }
     }
 
-    /// Starts a program within the container on a terminal of its own. `command` is the name of the program as a whole: it is not taken apart at
-    /// blanks, and there are no arguments. If there is no such program, the terminal says so.
+    /// Starts a program within the container on a terminal of its own. `command` is the name of the program as a
+    /// whole: it is not taken apart at blanks, and there are no arguments. If there is no such program, the terminal
+    /// says so.
     ///
     /// # Errors
     ///

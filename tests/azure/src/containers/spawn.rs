@@ -1,7 +1,7 @@
 //! The thread that starts processes.
 //!
-//! A process that has asked to be killed with its parent is killed when the thread ends that started it. Threads of a runtime come and
-//! go; this one lasts as long as the simulator's process.
+//! A process that has asked to be killed with its parent is killed when the thread ends that started it. Threads of a
+//! runtime come and go; this one lasts as long as the simulator's process.
 
 use std::{
     io,
