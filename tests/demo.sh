@@ -21,7 +21,12 @@ say() { printf 'demo: %s\n' "$*"; }
 
 # Runs a command, and shows it as one types it.
 show() {
-    printf '\n$ kubectl %s\n' "$*"
+    local word
+    printf '\n$ kubectl'
+    for word; do
+        case $word in *[!-_.,:=/[:alnum:]]*) printf ' %s' "${word@Q}" ;; *) printf ' %s' "$word" ;; esac
+    done
+    printf '\n'
     "$kubectl" "$@"
 }
 
@@ -140,7 +145,8 @@ Go on by hand:
   kubectl exec -it deployment/web -- sh
   kubectl describe node $node
   tail -f $PWD/$log
-What Azure was asked: curl $(sed -n 's/^metadata service and control: *//p' "$state/vk-azure.log")/control/requests
+What Azure was asked:
+  curl $(sed -n 's/^metadata service and control: *//p' "$state/vk-azure.log")/control/requests
 Stop everything: ./just demo-down
 EOF
 }
