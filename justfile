@@ -52,8 +52,9 @@ cluster-down:
 azure *flags:
     cargo run --quiet --bin vk-azure -- --state-dir '{{ target }}/azure' {{ flags }}
 
-# Show three pods of a Deployment on a vk-host node: control plane, vk-host with the mock provider, kubectl.
+# Show pods of a Deployment on a vk-host node: control plane, simulated Azure, vk-host with its provider, kubectl.
 demo: control-plane build build-guests
+    cargo build --bin vk-azure
     @CARGO_TARGET_DIR='{{ target }}' tests/demo.sh up
 
 # Stop what `demo` started.

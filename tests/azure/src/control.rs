@@ -37,6 +37,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/control/faults/{number}", delete(disarm))
         .route("/control/quirks", get(quirks).put(set_quirks))
         .route("/control/trouble", put(set_trouble))
+        .route("/control/resource-groups/{name}", put(add_resource_group).delete(remove_resource_group))
         .route("/control/clock", post(advance))
 }
 
@@ -102,6 +103,15 @@ async fn set_quirks(State(shared): Simulated, Json(quirks): Json<Quirks>) -> Sta
 async fn set_trouble(State(shared): Simulated, Json(trouble): Json<Trouble>) -> StatusCode {
     shared.world().trouble = trouble;
     StatusCode::NO_CONTENT
+}
+
+async fn add_resource_group(State(shared): Simulated, Path(name): Path<String>) -> StatusCode {
+    shared.world().add_resource_group(&name);
+    StatusCode::NO_CONTENT
+}
+
+async fn remove_resource_group(State(shared): Simulated, Path(name): Path<String>) -> StatusCode {
+    found(shared.remove_resource_group(&name))
 }
 
 #[derive(Deserialize)]

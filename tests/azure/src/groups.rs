@@ -81,7 +81,7 @@ pub(crate) async fn put(shared: &Arc<Shared>, call: &Call) -> Result<Response, A
 /// Another body for a group that is there: its containers begin anew.
 fn replace(shared: &Arc<Shared>, world: &mut World, key: &Key, sent: Value, read: Body) {
     if let Some(held) = world.groups.get_mut(key) {
-        life::end(held);
+        life::end(shared, key, held);
         held.incarnation = rand::random();
         held.life = Life { address: held.life.address, ..Life::new(&read) };
         held.sent = sent;
@@ -175,7 +175,7 @@ pub(crate) fn delete(shared: &Arc<Shared>, call: &Call) -> Result<Response, ArmE
     }
     if held.deleted.is_none() {
         held.deleted = Some(now);
-        life::end(held);
+        life::end(shared, &key, held);
         let incarnation = held.incarnation;
         let (shared, key) = (shared.clone(), key.clone());
         tokio::spawn(async move {
@@ -197,7 +197,7 @@ pub(crate) fn delete(shared: &Arc<Shared>, call: &Call) -> Result<Response, ArmE
 pub(crate) fn remove(shared: &Shared, world: &mut World, key: &Key) -> bool {
     let now = shared.clock.now();
     let Some(mut held) = world.groups.remove(key) else { return false };
-    life::end(&mut held);
+    life::end(shared, key, &mut held);
     let lag = Duration::from_millis(world.quirks.list_after_delete);
     let shown = held.shown(Detail::Whole, &world.quirks, now);
     let gets_left = world.quirks.get_after_delete;
@@ -251,8 +251,7 @@ pub(crate) fn operation(shared: &Shared, call: &Call) -> Result<Response, ArmErr
     let now = shared.clock.now();
     let world = shared.world();
     let operation = world
-        .operations
-        .get(id)
+        .operation(id)
         .ok_or_else(|| ArmError::not_found("ResourceNotFound", format!("The operation '{id}' could not be found.")))?;
     let (status, resource, events) = match &operation.what {
         Work::Subnet(done) => (if *done <= now { "Succeeded" } else { "InProgress" }, String::new(), json!([])),
@@ -298,7 +297,7 @@ pub(crate) fn follow(shared: &Shared, world: &mut World, response: &mut Response
         "{}/subscriptions/{}/providers/{provider}/locations/{region}/operations/{id}?api-version=2018-06-01",
         shared.urls.tls, shared.options.subscription
     );
-    world.operations.insert(id, Operation { started: shared.clock.now(), what });
+    world.begin_operation(Operation { id, started: shared.clock.now(), what });
     if let Ok(url) = HeaderValue::from_str(&url) {
         response.headers_mut().insert(HeaderName::from_static("azure-asyncoperation"), url);
     }

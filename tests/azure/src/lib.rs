@@ -77,6 +77,8 @@ pub use containers::streams::Trouble;
 /// | [`clear_fault`](Self::clear_fault), [`clear_faults`](Self::clear_faults) | `DELETE /control/faults/{number}`, `DELETE /control/faults` |
 /// | [`set_quirks`](Self::set_quirks) | `PUT /control/quirks` with [`Quirks`] |
 /// | [`set_trouble`](Self::set_trouble) | `PUT /control/trouble` with [`Trouble`] |
+/// | [`add_resource_group`](Self::add_resource_group) | `PUT /control/resource-groups/{name}` |
+/// | [`remove_resource_group`](Self::remove_resource_group) | `DELETE /control/resource-groups/{name}` |
 /// | [`advance`](Self::advance) | `POST /control/clock?milliseconds=…` |
 ///
 /// The routes of `/control` are those of the plain listener.
@@ -263,7 +265,7 @@ impl Simulator {
         self.shared.world().log.counts().clone()
     }
 
-    /// What a well-mannered client would not have done.
+    /// What a well-mannered client would not have done: the first 10000 breaches.
     pub fn violations(&self) -> Vec<Violation> {
         self.shared.world().rules.violations().to_vec()
     }
@@ -303,6 +305,16 @@ impl Simulator {
         self.shared.move_group(name)
     }
 
+    /// Adds a resource group without groups, if it is not there yet.
+    pub fn add_resource_group(&self, name: &str) {
+        self.shared.world().add_resource_group(name);
+    }
+
+    /// Removes a resource group, and all groups in it. Says whether it was there.
+    pub fn remove_resource_group(&self, name: &str) -> bool {
+        self.shared.remove_resource_group(name)
+    }
+
     /// Counts requests against quotas from now on, or no more.
     pub fn set_quotas(&self, quotas: Option<Quotas>) {
         self.shared.world().throttle.set(quotas);
@@ -316,6 +328,14 @@ impl Simulator {
     /// Moves the clock on. What was to happen until then happens now.
     pub fn advance(&self, by: Duration) {
         self.shared.clock.advance(by);
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        // What lives a group's life keeps what is shared.
+        let groups = std::mem::take(&mut self.shared.world().groups);
+        drop(groups);
     }
 }
 

@@ -27,8 +27,6 @@ use crate::{
     world::{Key, World},
 };
 
-/// How long a process has to end once it is asked to.
-const GRACE: Duration = Duration::from_secs(10);
 /// The longest wait before something is tried again.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 /// How often usage is looked at, and how many looks are kept: an hour's.
@@ -42,12 +40,27 @@ pub(crate) fn begin(shared: &Arc<Shared>, world: &mut World, key: &Key) {
     held.living = Some(AbortOnDropHandle::new(tokio::spawn(async move { living.live().await })));
 }
 
-/// Ends a group's containers, as they are ended that are no more wanted.
-pub(crate) fn end(held: &mut Held) {
-    held.living = None;
-    for (_, container) in held.runs.drain() {
-        tokio::spawn(async move { container.terminate(GRACE).await });
-    }
+/// Ends a group's containers, as they are ended that are no more wanted, and removes their files.
+pub(crate) fn end(shared: &Shared, key: &Key, held: &mut Held) {
+    let grace = shared.options.delays.grace;
+    let folder = folder(shared, key, held);
+    let living = held.living.take();
+    let ending: Vec<Container> = held.runs.drain().map(|(_, container)| container).collect();
+    tokio::spawn(async move {
+        if let Some(living) = living {
+            living.abort();
+            // Until then it may be writing.
+            let _aborted = living.await;
+        }
+        join_all(ending.iter().map(|container| container.terminate(grace))).await;
+        // A group that has not come so far has no files.
+        let _absent = tokio::fs::remove_dir_all(folder).await;
+    });
+}
+
+/// Where a group's volumes are, and its containers' roots.
+fn folder(shared: &Shared, key: &Key, held: &Held) -> PathBuf {
+    shared.folder.join(format!("{}-{:016x}", key.name, held.incarnation))
 }
 
 /// Ends a group's containers; the group stays.
@@ -101,7 +114,7 @@ impl Living {
             key: key.clone(),
             incarnation: held.incarnation,
             body: held.body.clone(),
-            folder: shared.folder.join(format!("{}-{:016x}", key.name, held.incarnation)),
+            folder: folder(shared, key, held),
         }
     }
 
@@ -197,7 +210,8 @@ impl Living {
     }
 
     async fn stop(&self, containers: Vec<Container>) {
-        join_all(containers.iter().map(|container| container.terminate(GRACE))).await;
+        let grace = self.shared.options.delays.grace;
+        join_all(containers.iter().map(|container| container.terminate(grace))).await;
         self.change(|held| {
             let Held { life, runs, .. } = held;
             for container in life.init_containers.iter_mut().chain(&mut life.containers) {

@@ -1,12 +1,14 @@
 //! `vk-azure`: the simulator as a program.
 
 use std::{
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use vk_azure::{Options, Quotas, Simulator};
 
 /// Simulates Azure Container Instances on this machine, checks what it is sent, and runs containers' commands as processes.
@@ -31,10 +33,12 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let state = std::path::absolute(&arguments.state_dir)?;
+    let groups = state.join("groups");
+    remove(&groups).await?;
     let options = Options {
         listen: arguments.listen,
         listen_plain: arguments.listen_plain,
-        folder: Some(state.join("groups")),
+        folder: Some(groups.clone()),
         quotas: arguments.quotas.then(Quotas::default),
         ..Options::default()
     };
@@ -56,8 +60,23 @@ async fn main() -> anyhow::Result<()> {
     println!("credentials:                    {}", credentials.display());
     println!("certificate to trust:           {}", authority.display());
     println!("settings of the provider:       {}", settings.display());
-    tokio::signal::ctrl_c().await?;
-    Ok(())
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _terminated = terminated.recv() => {}
+    }
+    drop(simulator);
+    remove(&groups).await
+}
+
+/// Removes the files of groups, which end with the program.
+async fn remove(groups: &Path) -> anyhow::Result<()> {
+    match tokio::fs::remove_dir_all(groups).await {
+        Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
+            Err(problem).with_context(|| groups.display().to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The provider's settings for this simulator, whose files are in the same folder.

@@ -109,6 +109,8 @@ pub struct Delays {
     pub delete: Duration,
     /// How long the delegation of a subnet takes.
     pub subnet: Duration,
+    /// How long a container's process has from SIGTERM to SIGKILL when its group stops or goes, or its probe fails.
+    pub grace: Duration,
 }
 
 impl Default for Delays {
@@ -122,6 +124,7 @@ impl Default for Delays {
             give_up: Duration::from_secs(30 * 60),
             delete: Duration::ZERO,
             subnet: Duration::from_millis(100),
+            grace: Duration::from_secs(1),
         }
     }
 }

@@ -18,6 +18,13 @@ use crate::{
 /// How long after an answer requests may still come that were sent before it arrived.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
+/// How many names are remembered before those are forgotten that nobody has asked for in half as many requests.
+const NAMES: u64 = 100_000;
+/// How many refused tokens are watched for.
+const TOKENS: usize = 1000;
+/// How many breaches are kept: the first ones.
+const VIOLATIONS: usize = 10_000;
+
 /// A rule of good manners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -50,6 +57,8 @@ pub struct Violation {
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     names: HashMap<Key, Name>,
+    /// How often a name was looked up.
+    lookups: u64,
     waits: BTreeMap<Class, Wait>,
     refused_tokens: HashMap<String, Timestamp>,
     violations: Vec<Violation>,
@@ -64,6 +73,8 @@ struct Name {
     read_tags: bool,
     /// What it put last.
     body: Option<Value>,
+    /// Which lookup was its last.
+    lookup: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +114,7 @@ impl Rules {
             self.broken(ask, Rule::RenewToken, detail);
         }
         let Some(key) = ask.key else { return };
-        let name = self.names.entry(key.clone()).or_default();
+        let name = self.name(key);
         let mut broken = Vec::new();
         match ask.route {
             Route::Put => {
@@ -136,14 +147,14 @@ impl Rules {
 
     /// A client has learned what is, or is not, at a name.
     pub(crate) fn looked(&mut self, key: &Key, is_there: bool) {
-        let name = self.names.entry(key.clone()).or_default();
+        let name = self.name(key);
         name.looked = true;
         name.read_tags = is_there;
     }
 
     /// A group has come to be; who reads the answer knows its tags.
     pub(crate) fn made(&mut self, key: &Key) {
-        self.names.entry(key.clone()).or_default().read_tags = true;
+        self.name(key).read_tags = true;
     }
 
     /// A group is no more: whatever is put there next is another.
@@ -160,12 +171,27 @@ impl Rules {
 
     /// A token was refused.
     pub(crate) fn token_refused(&mut self, at: Timestamp, token: &str) {
-        self.refused_tokens.entry(token.to_owned()).or_insert(at);
+        if self.refused_tokens.len() < TOKENS {
+            self.refused_tokens.entry(token.to_owned()).or_insert(at);
+        }
     }
 
     fn broken(&mut self, ask: &Ask<'_>, rule: Rule, detail: String) {
         let group = ask.key.map(|key| key.name.clone());
-        self.violations.push(Violation { at: ask.at, rule, group, detail });
+        if self.violations.len() < VIOLATIONS {
+            self.violations.push(Violation { at: ask.at, rule, group, detail });
+        }
+    }
+
+    fn name(&mut self, key: &Key) -> &mut Name {
+        self.lookups += 1;
+        let lookup = self.lookups;
+        if self.names.len() as u64 >= NAMES {
+            self.names.retain(|_, name| name.lookup + NAMES / 2 > lookup);
+        }
+        let name = self.names.entry(key.clone()).or_default();
+        name.lookup = lookup;
+        name
     }
 }
 
@@ -230,6 +256,22 @@ mod tests {
         rules.asked(&ask(3, Route::Delete, &key, &Value::Null));
         assert_eq!(broken(&rules), [Rule::LookBeforePut, Rule::SameBodyAgain, Rule::LookBeforeDelete]);
         assert_eq!(rules.violations()[1].detail, "the bodies differ at /tags/UID");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut rules, nobody) = (Rules::default(), Value::Null);
+        for index in 0..NAMES + 10 {
+            rules.looked(&Key::new("rg", &index.to_string()), true);
+        }
+        assert!(rules.names.len() as u64 <= NAMES);
+        let last = Key::new("rg", &(NAMES + 9).to_string());
+        rules.asked(&ask(1, Route::Put, &last, &nobody));
+        assert_eq!(broken(&rules), []);
+        for _ in 0..=VIOLATIONS {
+            rules.asked(&ask(1, Route::Put, &last, &nobody));
+        }
+        assert_eq!(rules.violations().len(), VIOLATIONS);
     }
 
     #[test]

@@ -87,6 +87,21 @@ impl Shared {
         removed
     }
 
+    pub(crate) fn remove_resource_group(&self, name: &str) -> bool {
+        let mut world = self.world();
+        let before = world.resource_groups.len();
+        world.resource_groups.retain(|group| !group.eq_ignore_ascii_case(name));
+        let removed = world.resource_groups.len() < before;
+        let in_it = |key: &&Key| key.resource_group.eq_ignore_ascii_case(name);
+        let keys: Vec<Key> = world.groups.keys().filter(in_it).cloned().collect();
+        for key in keys {
+            groups::remove(self, &mut world, &key);
+        }
+        drop(world);
+        self.changed();
+        removed
+    }
+
     pub(crate) fn move_group(self: &Arc<Self>, name: &str) -> bool {
         let mut world = self.world();
         let moved = key_of(&world, name).is_some_and(|key| life::relocate(self, &mut world, &key));

@@ -1,7 +1,7 @@
 //! Everything that is kept.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::Ipv4Addr,
 };
 
@@ -17,6 +17,9 @@ use crate::{
     rules::Rules,
     throttle::Throttle,
 };
+
+/// How many operations are remembered.
+const OPERATIONS: usize = 10_000;
 
 /// Where a group is found: its resource group and its name, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +38,8 @@ pub(crate) struct World {
     pub(crate) groups: BTreeMap<Key, Held>,
     /// Groups that are gone, while they can still be seen.
     pub(crate) ghosts: Vec<Ghost>,
-    pub(crate) operations: HashMap<String, Operation>,
+    /// The last ones, the newest at the end.
+    operations: VecDeque<Operation>,
     /// Tokens that were given out, and until when each is valid.
     pub(crate) tokens: HashMap<String, Timestamp>,
     /// Properties of subnets by their ids in lower case.
@@ -64,6 +68,7 @@ pub(crate) struct Ghost {
 /// Something that takes its time.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
+    pub(crate) id: String,
     pub(crate) started: Timestamp,
     pub(crate) what: Work,
 }
@@ -85,7 +90,7 @@ impl World {
         Self {
             groups: BTreeMap::new(),
             ghosts: Vec::new(),
-            operations: HashMap::new(),
+            operations: VecDeque::new(),
             tokens: HashMap::new(),
             subnets: subnets.map(|subnet| (subnet.id.to_ascii_lowercase(), subnet.properties.clone())).collect(),
             resource_groups: options.resource_groups.clone(),
@@ -106,6 +111,24 @@ impl World {
         // Of documentation's networks (RFC 5737) there are too few; 198.18.0.0/15 is for tests (RFC 2544).
         let network = if public { Ipv4Addr::new(198, 18, 0, 0) } else { Ipv4Addr::new(10, 241, 0, 0) };
         Ipv4Addr::from_bits(network.to_bits() + 3 + self.addresses % 0xfff0)
+    }
+
+    /// Remembers an operation, so that clients can follow it.
+    pub(crate) fn begin_operation(&mut self, operation: Operation) {
+        if self.operations.len() == OPERATIONS {
+            self.operations.pop_front();
+        }
+        self.operations.push_back(operation);
+    }
+
+    pub(crate) fn operation(&self, id: &str) -> Option<&Operation> {
+        self.operations.iter().rev().find(|operation| operation.id == id)
+    }
+
+    pub(crate) fn add_resource_group(&mut self, name: &str) {
+        if self.resource_group(name).is_none() {
+            self.resource_groups.push(name.to_owned());
+        }
     }
 
     /// The resource group as it is spelled, if it is there.

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{GRACE, LONGEST_BACK_OFF, Living, clock, note_on, volumes::Volumes};
+use super::{LONGEST_BACK_OFF, Living, clock, note_on, volumes::Volumes};
 use crate::{
     body::{self, RestartPolicy, Variable},
     clock::left,
@@ -150,7 +150,7 @@ impl Living {
                     let message = "Container failed its liveness probe, will be restarted".to_owned();
                     note_on(container, at, "Killing", message);
                 });
-                container.terminate(GRACE).await
+                container.terminate(self.shared.options.delays.grace).await
             }
             _ => container.exited().await,
         }

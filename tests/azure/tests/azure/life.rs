@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use vk_azure::{Delays, Group, Options, Registry, Share};
 
-use crate::client::{Azure, container, group};
+use crate::client::{Azure, container, group, until};
 
 #[tokio::test]
 async fn a_group_is_put_runs_is_listed_and_deleted() {
@@ -78,6 +78,64 @@ async fn init_containers_run_first_one_by_one_and_share_volumes() {
     azure.wait_for("job", |group| group.state == "Succeeded").await.unwrap();
     let path = format!("{}/containers/app/logs", azure.group_path("job"));
     assert_eq!(azure.send(Method::GET, &path).await.body["content"], "first\nsecond\n");
+}
+
+#[tokio::test]
+async fn a_group_that_goes_takes_its_files_along() {
+    let azure = Azure::start(Options::default()).await;
+    let with_secret = |value: &str| {
+        let mut body = group("cat /keys/key; exec sleep 1000");
+        body["properties"]["volumes"] = json!([{"name": "keys", "secret": {"key": value}}]);
+        body["properties"]["containers"][0]["properties"]["volumeMounts"] =
+            json!([{"name": "keys", "mountPath": "/keys"}]);
+        body
+    };
+    let folders = || std::fs::read_dir(azure.folder()).unwrap().count();
+    azure.put("web", &with_secret("b25l")).await;
+    azure.wait_for("web", |group| group.state == "Running").await.unwrap();
+    assert_eq!(folders(), 1);
+    assert_eq!(azure.put("web", &with_secret("dHdv")).await.status, 200);
+    azure.wait_for("web", |group| group.state == "Running").await.unwrap();
+    until("the removal of the first body's files", || folders() == 1).await;
+    azure.delete("web").await;
+    until("the removal of the group's files", || folders() == 0).await;
+}
+
+#[tokio::test]
+async fn a_simulator_that_is_dropped_takes_its_containers_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let share =
+        Share { account: "acc".into(), key: "a2V5".into(), name: "files".into(), folder: folder.path().to_owned() };
+    let azure = Azure::start(Options { shares: vec![share], ..Options::default() }).await;
+    // It writes for as long as it lives.
+    let mut body = group("while true; do echo >>/share/beats; sleep 0.05; done");
+    body["properties"]["volumes"] = json!([{
+        "name": "share",
+        "azureFile": {"shareName": "files", "storageAccountName": "acc", "storageAccountKey": "a2V5"},
+    }]);
+    body["properties"]["containers"][0]["properties"]["volumeMounts"] =
+        json!([{"name": "share", "mountPath": "/share"}]);
+    azure.put("web", &body).await;
+    let beats = folder.path().join("beats");
+    until("a sign of life", || beats.exists()).await;
+    drop(azure);
+    let mut before = None;
+    while before != std::fs::metadata(&beats).ok().map(|beats| beats.len()) {
+        before = std::fs::metadata(&beats).ok().map(|beats| beats.len());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_resource_group_that_is_deleted_takes_its_groups_along() {
+    let azure = Azure::start(Options::default()).await;
+    azure.put("web", &group("exec sleep 1000")).await;
+    assert!(azure.remove_resource_group("VK-RG") && !azure.remove_resource_group("vk-rg"));
+    for answer in [azure.get_group("web").await, azure.list().await, azure.put("web", &group("true")).await] {
+        assert_eq!((answer.status, answer.code()), (404, "ResourceGroupNotFound"));
+    }
+    azure.add_resource_group("vk-rg");
+    assert_eq!((azure.get_group("web").await.code(), azure.list().await.status), ("ResourceNotFound", 200));
 }
 
 /// The instance view of a group's first container.

@@ -10,9 +10,11 @@
 
 mod client;
 mod faults;
+mod figures;
 mod identity;
 mod life;
 mod manager;
 mod quirks;
 mod rules;
+mod runs;
 mod validation;
