@@ -26,7 +26,7 @@ const REMEMBERED: Duration = Duration::from_secs(5 * 60);
 pub(crate) enum State {
     Exec {
         container: String,
-        exec: Exec,
+        exec: Box<Exec>,
     },
     /// The host copies what comes: there is nothing to remember.
     Attach,
@@ -93,7 +93,7 @@ fn open_exec(arm: &Arm, pod: &PodId, target: &Target, request: sessions::Exec) -
         true => Exec::direct(endpoint.password),
         false => Exec::in_shell(endpoint.password, request)?,
     };
-    Ok(Opened::over(websocket, State::Exec { container, exec }))
+    Ok(Opened::over(websocket, State::Exec { container, exec: Box::new(exec) }))
 }
 
 fn no_shell(pod: &PodId, container: &str) -> String {
