@@ -26,7 +26,7 @@ fn serve(os: &'static str, state: &'static str) -> Aci {
         } else {
             group(os, state)
         };
-        Response::new(200).json(&answer)
+        Response::new(200).with_json(&answer)
     });
     let settings = principal();
     Aci { pods: Pods { arm: Arm::new(&settings), owner: settings.owner.clone() }, settings }

@@ -55,11 +55,11 @@ fn serve(has_extension: bool, other: impl Fn(&Request) -> Response + 'static) {
         let name = request.path().rsplit('/').next().unwrap_or_default();
         match request.path() {
             path if path.ends_with("/token") => {
-                Response::new(200).json(&json!({"access_token": "t", "expires_in": 86400}))
+                Response::new(200).with_json(&json!({"access_token": "t", "expires_in": 86400}))
             }
             path if path.contains("/containerGroups/") && !path.ends_with("/metrics") => {
                 let uid = (0..9).map(|uid| uid.to_string()).find(|uid| identity::group_name("own", &pod(uid)) == name);
-                Response::new(200).json(&group(&uid.unwrap(), has_extension))
+                Response::new(200).with_json(&group(&uid.unwrap(), has_extension))
             }
             _ => other(request),
         }
@@ -76,7 +76,7 @@ fn a_group_with_the_extension_is_asked_itself_and_once_for_its_shape() {
         assert_eq!(request.url, "http://10.0.0.1:18899/v1/stats");
         assert_eq!(request.header("authorization"), None);
         let reads = asked("18899") as u64;
-        Response::new(200).json(&figures(1_682_960_225 + 10 * reads, 1_000_000_000 * reads))
+        Response::new(200).with_json(&figures(1_682_960_225 + 10 * reads, 1_000_000_000 * reads))
     });
     let aci = aci(true, false);
     let usage = aci.read_usage(vec![pod("1")]).unwrap().remove(0);
@@ -104,7 +104,7 @@ fn a_pod_that_cannot_be_read_takes_no_other_with_it_and_is_left_alone_for_a_whil
     ] {
         serve(true, move |request| match request.url.contains("10.0.0.2") {
             true => bad.clone(),
-            false => Response::new(200).json(&figures(1_682_960_225, 1)),
+            false => Response::new(200).with_json(&figures(1_682_960_225, 1)),
         });
         let aci = aci(true, false);
         let uids = |read: Vec<PodUsage>| read.into_iter().map(|usage| usage.pod.uid).collect::<Vec<_>>();
@@ -187,7 +187,7 @@ fn all_pods_together_cost_a_read_a_second() {
 fn pods_for_which_time_was_short_are_read_first_the_next_time() {
     serve(true, |_| {
         testing::advance(Duration::from_secs(2));
-        Response::new(200).json(&figures(1_682_960_225, 1))
+        Response::new(200).with_json(&figures(1_682_960_225, 1))
     });
     let aci = aci(true, false);
     let read = || -> Vec<_> {
@@ -208,7 +208,7 @@ fn azure_monitor_is_not_asked_while_little_is_left_of_the_quota() {
             "data": [{"timeStamp": minute, "average": 1.0}],
         }]);
         let value = json!({"value": [{"name": {"value": "CpuUsage"}, "timeseries": series}]});
-        Response::new(200).header("x-ms-ratelimit-remaining-subscription-reads", "9").json(&value)
+        Response::new(200).header("x-ms-ratelimit-remaining-subscription-reads", "9").with_json(&value)
     });
     let aci = aci(false, true);
     for _ in 0..2 {
@@ -242,7 +242,7 @@ fn azure_monitor_is_asked_twice_a_minute_at_most() {
                 metric("NetworkBytesTransmittedPerSecond", of_group(10.5)),
             ]),
         };
-        Response::new(200).json(&json!({"value": value}))
+        Response::new(200).with_json(&json!({"value": value}))
     });
     let aci = aci(false, true);
     for _ in 0..3 {
@@ -262,7 +262,7 @@ fn azure_monitor_is_asked_twice_a_minute_at_most() {
 
 #[test]
 fn a_pod_of_which_azure_monitor_knows_nothing_yet_is_left_out() {
-    serve(false, |_| Response::new(200).json(&json!({"value": []})));
+    serve(false, |_| Response::new(200).with_json(&json!({"value": []})));
     assert_eq!(aci(false, true).read_usage(vec![pod("1")]), Ok(Vec::new()));
     assert_eq!(Metrics::default().points("CpuUsage", None), []);
     serve(false, |_| Response::new(503));
