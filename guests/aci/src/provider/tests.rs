@@ -77,7 +77,7 @@ fn the_subnet_is_prepared_once() {
             "addressPrefix": "10.0.0.0/24",
             "delegations": [{"name": "aci", "properties": {"serviceName": "Microsoft.ContainerInstance/containerGroups"}}],
         }});
-        request.path().contains("/subnets/").then(|| testing::Response::new(200).json(&subnet))
+        request.path().contains("/subnets/").then(|| testing::Response::new(200).with_json(&subnet))
     });
     let mut aci = aci();
     aci.settings.network = Some(Network {
