@@ -136,6 +136,71 @@ fn a_hundred_running_pods_cost_few_requests_and_an_end_is_seen_in_time() {
 }
 
 #[test]
+fn groups_that_start_again_and_again_do_not_hide_those_that_run() {
+    let model = Model::serve();
+    make(80);
+    let mut host = Host::default();
+    host.run(seconds(30));
+    model.edit(|state| {
+        state.latency = Duration::from_millis(200);
+        for number in 20..80 {
+            state.groups.get_mut(&name(&pod(number))).unwrap().crashes = true;
+        }
+    });
+    host.run(seconds(60));
+    for number in [0, 7, 19] {
+        let ended = now();
+        model.end(&name(&pod(number)), 3);
+        host.run(seconds(32));
+        let late = host.seen(&pod(number), "Failed").expect("it ended").duration_since(ended).unwrap();
+        assert!(late <= seconds(30), "{late:?}");
+    }
+}
+
+#[test]
+fn a_host_that_starts_anew_knows_from_the_listing_what_is_not_starting() {
+    let model = Model::serve();
+    for number in 0..30 {
+        let body = serde_json::to_value(group(&pod(number), model::OWNER)).unwrap();
+        model.edit(|state| state.put(&name(&pod(number)), body));
+    }
+    let mut host = Host::default();
+    host.run(seconds(10));
+    assert_eq!(methods().matches("LIST").count(), 1);
+}
+
+#[test]
+fn a_service_that_lists_groups_and_lets_none_be_read_is_told_of() {
+    let fails = std::rc::Rc::new(std::cell::Cell::new(false));
+    let failing = fails.clone();
+    let _model = Model::serve_with(move |request, _| {
+        let is_group = request.method == "GET" && !request.path().ends_with("/containerGroups");
+        (failing.get() && is_group && !request.path().ends_with("/token")).then(|| refusal(500, "InternalServerError"))
+    });
+    make(5);
+    let mut host = Host::default();
+    host.run(seconds(10));
+    fails.set(true);
+    let began = now();
+    let mut told = Vec::new();
+    while now() < began + seconds(90) {
+        match host.poll() {
+            Ok(pause) => advance(pause),
+            Err(error) => {
+                assert_eq!(error.kind, ErrorKind::Unavailable);
+                told.push(now().duration_since(began).unwrap());
+                advance(seconds(1));
+            }
+        }
+    }
+    assert!(told[0] >= MOST_FAILING && told.len() > 5, "{told:?}");
+    assert!(vk_sdk::testing::lines().len() <= 2, "{:?}", vk_sdk::testing::lines());
+    fails.set(false);
+    host.run(seconds(10));
+    assert!(host.poll().is_ok());
+}
+
+#[test]
 fn what_has_ended_and_what_is_not_there_costs_nothing() {
     let model = Model::serve();
     let mut host = Host::default();

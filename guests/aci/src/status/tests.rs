@@ -45,7 +45,7 @@ fn each_word_of_the_service_has_its_phase() {
         ("Pending", "Pending", Some("Pending"), None),
         ("Creating", "Pending", Some("Pending"), None),
         ("Accepted", "", Some("Pending"), None),
-        ("Repairing", "Running", Some("Pending"), None),
+        ("Repairing", "Running", None, None),
         ("Failed", "Pending", Some("Failed"), Some("ProvisioningFailed")),
         ("Canceled", "", Some("Failed"), Some("Canceled")),
         // What the containers do is the better word.
