@@ -25,7 +25,7 @@ use self::refusal::Refusal;
 pub(crate) use self::{
     client::{Call, LONGEST_CHANGE, segment},
     metrics::{Metrics, Point, Realtime},
-    throttle::{Class, admit, asked_wait},
+    throttle::{Class, admit, asked_wait, is_low},
 };
 use crate::{
     group::{ContainerGroup, Secret},

@@ -71,6 +71,10 @@ mod tests {
         assert_eq!(ends(Some(1000)), [Action::Exit(0)]);
         let message = "the service ended the connection to the container with code 1011: why";
         assert_eq!(ends(Some(1011)), [Action::Fail(Error::unavailable(message))]);
+        let message = "the service ended the connection to the container: why";
+        assert_eq!(ends(None), [Action::Fail(Error::unavailable(message))]);
+        let clean = Ending { code: None, reason: String::new() };
+        assert_eq!(step(vec![Event::Disconnected(clean)]), [Action::Exit(0)]);
         let message = "the service refused to attach, with status 401";
         assert_eq!(step(vec![Event::Refused(answer(401))]), [Action::Fail(Error::unavailable(message))]);
     }

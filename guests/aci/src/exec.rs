@@ -30,8 +30,12 @@ use script::Input;
 const MAX_COMMAND: usize = 40 << 10;
 /// The most keys that are held until the command begins.
 const MAX_HELD: usize = 4 << 10;
-/// The most bytes of what was shown that an error quotes.
+/// The most bytes that are kept of what was shown, for an error to quote from.
 const QUOTED: usize = 300;
+/// How it is told that something is missing, in lower case.
+const MISSING: [&str; 2] = ["no such file", "not found"];
+/// Begins the names of the script's own variables.
+const OWN: &str = "__";
 /// The most bytes of a message. Below what terminals and services take at once, and large enough for a step's input to
 /// fit into the actions of one step.
 const MESSAGE: usize = 2048;
@@ -42,7 +46,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Exec {
     password: Secret,
-    stdin: bool,
     mode: Mode,
 }
 
@@ -56,6 +59,7 @@ enum Mode {
 #[derive(Debug, Serialize, Deserialize)]
 struct Shell {
     marks: Marks,
+    stdin: bool,
     /// Until it has been typed.
     command: Vec<String>,
     terminal: Option<(u16, u16)>,
@@ -79,13 +83,16 @@ enum Phase {
 pub(crate) enum Finding {
     #[default]
     Nothing,
+    /// Its image has no shell that a command can be typed into.
     NoShell,
+    /// It has one.
+    Shell,
 }
 
 impl Exec {
     /// A command that the service starts itself. Its exit code remains unknown: it counts as 0.
-    pub(crate) fn direct(password: Secret, stdin: bool) -> Self {
-        Self { password, stdin, mode: Mode::Direct }
+    pub(crate) fn direct(password: Secret) -> Self {
+        Self { password, mode: Mode::Direct }
     }
 
     /// A command that is typed into a shell.
@@ -97,6 +104,7 @@ impl Exec {
         check(&request.command)?;
         let shell = Shell {
             marks: Marks::new(&password),
+            stdin: request.stdin,
             command: request.command,
             terminal: request.tty.map(|size| (size.columns, size.rows)),
             phase: Phase::Starting,
@@ -104,7 +112,7 @@ impl Exec {
             held: Vec::new(),
             input_closed: false,
         };
-        Ok(Self { password, stdin: request.stdin, mode: Mode::Shell(shell) })
+        Ok(Self { password, mode: Mode::Shell(shell) })
     }
 
     pub(crate) fn step(&mut self, events: Vec<Event>) -> (Vec<Action>, Finding) {
@@ -115,7 +123,7 @@ impl Exec {
                     turn.actions.push(Action::SendText(std::mem::take(&mut self.password.0)));
                     match &mut self.mode {
                         Mode::Direct => turn.actions.push(Action::Relay),
-                        Mode::Shell(shell) => shell.begin(self.stdin, &mut turn),
+                        Mode::Shell(shell) => shell.begin(&mut turn),
                     }
                 }
                 Event::Refused(answer) => {
@@ -125,7 +133,7 @@ impl Exec {
                 Event::Abandoned => return (Vec::new(), Finding::Nothing),
                 event => match &mut self.mode {
                     Mode::Direct => relayed(&event, &mut turn),
-                    Mode::Shell(shell) => shell.step(event, self.stdin, &mut turn),
+                    Mode::Shell(shell) => shell.step(event, &mut turn),
                 },
             }
             if turn.end.is_some() {
@@ -193,9 +201,13 @@ fn relayed(event: &Event, turn: &mut Turn) {
     }
 }
 
-/// 1005 stands for a close without a code.
+/// Whether the service closed the connection as one does that is no longer needed. 1005 stands for a close without a
+/// code. A connection that broke has no code either, but a reason.
 pub(crate) fn is_normal(ending: &Ending) -> bool {
-    matches!(ending.code, None | Some(1000 | 1005))
+    match ending.code {
+        Some(code) => matches!(code, 1000 | 1005),
+        None => ending.reason.is_empty(),
+    }
 }
 
 /// As much as is known of how a connection ended.
@@ -206,10 +218,10 @@ pub(crate) fn told(ending: &Ending) -> String {
 }
 
 impl Shell {
-    fn begin(&mut self, stdin: bool, turn: &mut Turn) {
+    fn begin(&mut self, turn: &mut Turn) {
         let input = match self.terminal {
             Some((columns, rows)) => Input::Terminal(TerminalSize { columns, rows }),
-            None if stdin => Input::Client,
+            None if self.stdin => Input::Client,
             None => Input::Nothing,
         };
         let command = std::mem::take(&mut self.command);
@@ -217,19 +229,19 @@ impl Shell {
         turn.actions.push(Action::wake_after(PATIENCE));
     }
 
-    fn step(&mut self, event: Event, stdin: bool, turn: &mut Turn) {
+    fn step(&mut self, event: Event, turn: &mut Turn) {
         match event {
-            Event::Text(text) => self.show(text.as_bytes(), stdin, turn),
-            Event::Binary(bytes) => self.show(&bytes, stdin, turn),
-            Event::Input(bytes) if stdin && !self.input_closed => self.type_in(&bytes, turn),
-            Event::InputClosed if stdin && self.terminal.is_none() && !self.input_closed => {
+            Event::Text(text) => self.show(text.as_bytes(), turn),
+            Event::Binary(bytes) => self.show(&bytes, turn),
+            Event::Input(bytes) if self.stdin && !self.input_closed => self.type_in(&bytes, turn),
+            Event::InputClosed if self.stdin && self.terminal.is_none() && !self.input_closed => {
                 self.input_closed = true;
                 let is_spelled = self.phase == Phase::Starting;
                 turn.send.extend(if is_spelled { script::SPELLED_END } else { script::QUOTED_END });
             }
             Event::Woken if self.phase < Phase::Running => {
-                let (patience, shown) = (PATIENCE.as_secs(), self.quote());
-                turn.fail(format!("the container's /bin/sh did not begin within {patience} s{shown}"));
+                let patience = PATIENCE.as_secs();
+                turn.fail(format!("the container's /bin/sh did not begin within {patience} s"));
             }
             Event::Disconnected(ending) => self.end(&ending, turn),
             // Nothing tells the service that the terminal has another size.
@@ -238,7 +250,7 @@ impl Shell {
     }
 
     /// What the terminal shows.
-    fn show(&mut self, bytes: &[u8], stdin: bool, turn: &mut Turn) {
+    fn show(&mut self, bytes: &[u8], turn: &mut Turn) {
         for piece in self.marks.split(bytes) {
             match piece {
                 Piece::Bytes(bytes) if self.phase == Phase::Running => turn.output.extend(bytes),
@@ -248,7 +260,8 @@ impl Shell {
                 }
                 Piece::Mark(Mark::Ready) if self.phase == Phase::Starting => {
                     self.phase = Phase::Ready;
-                    if stdin && self.terminal.is_none() && !self.input_closed {
+                    turn.finding = Finding::Shell;
+                    if self.stdin && self.terminal.is_none() && !self.input_closed {
                         turn.send.extend(script::SPELLED_NO_MORE);
                     }
                 }
@@ -284,22 +297,31 @@ impl Shell {
             return;
         }
         self.shown.extend(rest);
-        if self.phase == Phase::Starting && is_normal(ending) {
-            turn.finding = Finding::NoShell;
-        }
-        turn.fail(format!(
-            "the terminal ended before the command began{}: exec needs /bin/sh, stty and cat in the container's image{}",
-            told(ending),
-            self.quote()
-        ));
+        let (ended, shown) = (told(ending), String::from_utf8_lossy(&self.shown));
+        let message = match missing(&shown).or_else(|| missing(&ending.reason)) {
+            Some(line) => {
+                turn.finding = Finding::NoShell;
+                format!(
+                    "the terminal ended before the command began{ended}: exec needs /bin/sh, stty and cat in the \
+                     container's image; it showed: {line}"
+                )
+            }
+            None => format!("the connection ended before the command began{ended}"),
+        };
+        turn.fail(message);
     }
+}
 
-    /// The last of what was shown, in one line.
-    fn quote(&self) -> String {
-        let shown = String::from_utf8_lossy(&self.shown);
-        let words: Vec<_> = shown.split(|char: char| char.is_control()).filter(|part| !part.is_empty()).collect();
-        if words.is_empty() { String::new() } else { format!("; it showed: {}", words.join(" ")) }
-    }
+/// The line that says that the image lacks what the shell needs to begin. Nothing else of what was shown is quoted: it
+/// may be the echo of what was typed, whose arguments may be secrets.
+fn missing(shown: &str) -> Option<&str> {
+    shown.split(|char: char| char.is_control()).map(str::trim).find(|line| {
+        let lower = line.to_lowercase();
+        let is_own = line.contains(OWN) || line.contains("HISTFILE");
+        !is_own
+            && ["/bin/sh", "stty"].iter().any(|name| line.contains(name))
+            && MISSING.iter().any(|missing| lower.contains(missing))
+    })
 }
 
 #[cfg(test)]

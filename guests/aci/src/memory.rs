@@ -142,6 +142,11 @@ impl Memory {
         after(now, (age / 4).clamp(SOONEST, LATEST))
     }
 
+    /// Changes whenever a look at the group finds it otherwise than before.
+    pub(crate) fn revision(&self) -> u64 {
+        self.since
+    }
+
     /// Whether the service has yet to show the group.
     pub(crate) fn is_unseen(&self) -> bool {
         self.made.is_some()

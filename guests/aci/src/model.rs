@@ -140,7 +140,7 @@ impl State {
             _ => true,
         });
         if request.path().ends_with("/token") {
-            return Response::new(200).json(&json!({"access_token": "t", "expires_in": 86400}));
+            return Response::new(200).with_json(&json!({"access_token": "t", "expires_in": 86400}));
         }
         assert_eq!(request.header("authorization"), Some("Bearer t"), "{request:?}");
         let rest = request.path().strip_prefix(GROUPS).unwrap_or_else(|| panic!("{request:?}"));
@@ -148,14 +148,14 @@ impl State {
         match request.method.as_str() {
             "GET" if name.is_empty() => self.list(request, now),
             "GET" => match self.groups.get(&name).filter(|group| group.shows_from <= now) {
-                Some(group) => Response::new(200).json(&group.written(&name, true, now)),
+                Some(group) => Response::new(200).with_json(&group.written(&name, true, now)),
                 None => missing(),
             },
             "PUT" => {
                 self.put(&name, request.json().unwrap());
                 let mut made = self.groups[&name].written(&name, false, now);
                 made["properties"]["instanceView"] = json!({"state": "Pending", "events": []});
-                Response::new(201).json(&made)
+                Response::new(201).with_json(&made)
             }
             "DELETE" => match self.groups.get_mut(&name) {
                 Some(Group { lingers: Some(_), deleted, .. }) => {
@@ -164,7 +164,7 @@ impl State {
                 }
                 Some(_) => {
                     self.groups.remove(&name);
-                    Response::new(200).json(&json!({}))
+                    Response::new(200).with_json(&json!({}))
                 }
                 None => Response::new(204),
             },
@@ -206,7 +206,7 @@ impl State {
         let page: Vec<_> = all.iter().skip(from).take(self.page).collect();
         let to = from + page.len();
         let next = (to < all.len()).then(|| format!("https://arm.example{GROUPS}?api-version=v&skip={to}"));
-        Response::new(200).json(&json!({"value": page, "nextLink": next}))
+        Response::new(200).with_json(&json!({"value": page, "nextLink": next}))
     }
 }
 
@@ -215,7 +215,7 @@ fn missing() -> Response {
 }
 
 pub(crate) fn refusal(status: u16, code: &str) -> Response {
-    Response::new(status).json(&json!({"error": {"code": code, "message": "no"}}))
+    Response::new(status).with_json(&json!({"error": {"code": code, "message": "no"}}))
 }
 
 pub(crate) fn settings() -> Settings {

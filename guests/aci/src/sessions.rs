@@ -17,8 +17,8 @@ use crate::{
 };
 
 const SHELL: &str = "/bin/sh";
-/// How long it is remembered that a container's image has no shell.
-const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+/// How long it is remembered that a container's image has no shell, unless one is seen to begin.
+const REMEMBERED: Duration = Duration::from_secs(5 * 60);
 
 /// What is known of a session.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 pub(crate) enum State {
     Exec {
         container: String,
-        exec: Exec,
+        exec: Box<Exec>,
     },
     /// The host copies what comes: there is nothing to remember.
     Attach,
@@ -59,8 +59,10 @@ impl Sessions for Aci {
         Ok(match state {
             State::Exec { container, exec } => {
                 let (actions, finding) = exec.step(events);
-                if finding == Finding::NoShell {
-                    cache::set(&no_shell(pod, container), b"", REMEMBERED);
+                match finding {
+                    Finding::Nothing => {}
+                    Finding::NoShell => cache::set(&no_shell(pod, container), b"", REMEMBERED),
+                    Finding::Shell => cache::remove(&no_shell(pod, container)),
                 }
                 actions
             }
@@ -88,10 +90,10 @@ fn open_exec(arm: &Arm, pod: &PodId, target: &Target, request: sessions::Exec) -
     let endpoint = arm.exec(&target.name, &container, word, size)?;
     let websocket = Websocket::new(endpoint.uri);
     let exec = match is_direct {
-        true => Exec::direct(endpoint.password, request.stdin),
+        true => Exec::direct(endpoint.password),
         false => Exec::in_shell(endpoint.password, request)?,
     };
-    Ok(Opened::over(websocket, State::Exec { container, exec }))
+    Ok(Opened::over(websocket, State::Exec { container, exec: Box::new(exec) }))
 }
 
 fn no_shell(pod: &PodId, container: &str) -> String {

@@ -17,12 +17,21 @@ use vk_sdk::{
     stats::{self, ContainerUsage, PodUsage, Usage},
 };
 
-use crate::{clock::milliseconds, provider::Aci, target::Target, time};
+use crate::{
+    clock::{milliseconds, now},
+    provider::Aci,
+    target::Target,
+    time,
+};
 
 /// For how long the shape of a group is believed to stay: its address may change when it restarts.
 const SHAPE: Duration = Duration::from_secs(5 * 60);
 /// A pod that could not be read is left alone for so long, so that those that can be have their turn.
 const PAUSE: Duration = Duration::from_secs(60);
+/// For so long one call reads pods. The next one begins with those that were not read.
+const LONGEST: Duration = Duration::from_secs(5);
+/// Which pod that is.
+const NEXT: &str = "stats/next";
 const EXTENSION: &str = "realtime-metrics";
 
 /// What of a group matters here.
@@ -42,17 +51,25 @@ struct Container {
 }
 
 impl Stats for Aci {
-    fn read_usage(&self, pods: Vec<PodId>) -> Result<Vec<PodUsage>> {
+    fn read_usage(&self, mut pods: Vec<PodId>) -> Result<Vec<PodUsage>> {
         if !self.settings.realtime_metrics && !self.settings.monitor_metrics {
             return Ok(Vec::new());
         }
+        let next = cache::get(NEXT).and_then(|uid| pods.iter().position(|pod| pod.uid.as_bytes() == uid));
+        pods.rotate_left(next.unwrap_or_default());
+        cache::remove(NEXT);
+        let (began, count) = (now(), pods.len());
         stats::read_each(pods, |pod| {
+            if now() >= began + LONGEST {
+                cache::replace(NEXT, None, pod.uid.as_bytes(), PAUSE);
+                return Err(Error::not_found("the time was over before the pod's turn"));
+            }
             let paused = format!("stats/paused/{}", pod.uid);
             if cache::get(&paused).is_some() {
                 return Err(Error::not_found("what the pod uses could not be read a moment ago"));
             }
             let shape = format!("stats/shape/{}", pod.uid);
-            self.usage(pod, &shape).inspect_err(|_| {
+            self.usage(pod, &shape, count).inspect_err(|_| {
                 cache::remove(&shape);
                 cache::set(&paused, b"", PAUSE);
             })
@@ -61,7 +78,7 @@ impl Stats for Aci {
 }
 
 impl Aci {
-    fn usage(&self, pod: PodId, key: &str) -> Result<PodUsage> {
+    fn usage(&self, pod: PodId, key: &str, pods: usize) -> Result<PodUsage> {
         let shape = match cache::get_json(key) {
             Some(shape) => shape,
             None => {
@@ -73,7 +90,7 @@ impl Aci {
         let arm = &self.pods.arm;
         match &shape.realtime {
             Some(ip) => Ok(realtime::usage(pod, &shape, &arm.realtime(ip)?)),
-            None if self.settings.monitor_metrics => monitor::usage(arm, pod, &shape),
+            None if self.settings.monitor_metrics => monitor::usage(arm, pod, &shape, pods),
             None => Err(Error::not_found("the pod's group has no extension that tells what it uses")),
         }
     }

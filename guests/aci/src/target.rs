@@ -3,10 +3,12 @@
 use vk_sdk::{Error, PodId, Result};
 
 use crate::{
+    clock::milliseconds,
     group::{Container, ContainerGroup, State},
     identity,
     logs::Phase,
     pods::Pods,
+    time,
 };
 
 /// A pod's group, as it was when it was asked for.
@@ -55,6 +57,12 @@ impl Target {
             _ if view.previous_state.as_ref().is_some_and(has_run) => Phase::Running,
             _ => Phase::Waiting,
         })
+    }
+
+    /// When a container's last run began, in milliseconds since 1970, if the service tells it.
+    pub(crate) fn run(&self, container: &str) -> Option<u64> {
+        let view = self.container(container).ok()?.properties.instance_view.as_ref()?;
+        view.current_state.as_ref()?.start_time.as_deref().and_then(time::parse).map(milliseconds)
     }
 
     /// Sees to it that a container runs.

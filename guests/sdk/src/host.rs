@@ -9,4 +9,9 @@ pub(crate) use crate::bindings::vk::provider::{
     log::write,
 };
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use crate::testing::{get, keys, remove, replace, report, send, set, write};
+pub(crate) use crate::testing::{get, keys, now, remove, replace, report, send, set, write};
+
+#[cfg(target_family = "wasm")]
+pub(crate) fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

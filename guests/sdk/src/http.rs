@@ -176,7 +176,7 @@ impl Response {
 
     /// How long `Retry-After` asks to wait, if it is a number of seconds or a date.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after").and_then(|value| retry_after(value, SystemTime::now()))
+        self.header("retry-after").and_then(|value| retry_after(value, host::now()))
     }
 
     /// The body.
@@ -240,7 +240,7 @@ fn names(headers: &[(String, String)]) -> Vec<&str> {
 }
 
 /// What was asked, without the query and the user: those may hold secrets, and messages go into events.
-fn asked(method: &str, url: &str) -> String {
+pub(crate) fn asked(method: &str, url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     match url.split_once("://") {
         Some((scheme, rest)) => {
@@ -339,6 +339,10 @@ mod tests {
         ] {
             assert_eq!(retry_after(value, now), wait.map(Duration::from_secs), "{value}");
         }
+        crate::testing::advance(Duration::from_secs(3_600));
+        let date = httpdate::fmt_http_date(crate::testing::now() + Duration::from_secs(30));
+        let wait = answer(429, &[("Retry-After", &date)], "").retry_after().unwrap();
+        assert!(wait > Duration::from_secs(28) && wait <= Duration::from_secs(30), "{wait:?}");
         let error = answer(429, &[("Retry-After", "12")], "slow down").success().unwrap_err();
         assert_eq!(error.retry_after, Some(12_000));
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use container::*;
 pub use quantity::Quantity;
-pub use refusals::{IGNORE, Refusals};
+pub use refusals::{IGNORE_ANNOTATION, Refusals};
 pub use volume::{Volume, VolumeMount};
 
 use crate::{Error, Result};

@@ -1,12 +1,13 @@
 //! A host for tests: what a provider asks of it is answered by the test, and what it is told can be looked at.
 //!
-//! Not in components. Everything here is the calling thread's own, as a test's thread is: [`serve`] begins anew.
+//! Not in components. Everything here is the calling thread's own, as a test's thread is: [`serve`] begins anew, save for
+//! the time.
 //!
 //! ```
 //! use vk_sdk::{http, testing};
 //!
 //! testing::serve(|request| match (request.method.as_str(), request.path()) {
-//!     ("GET", "/v1/groups/a") => testing::Response::new(200).json(&serde_json::json!({"state": "Running"})),
+//!     ("GET", "/v1/groups/a") => testing::Response::new(200).with_json(&serde_json::json!({"state": "Running"})),
 //!     _ => testing::Response::new(404),
 //! });
 //! let group: serde_json::Value = http::get("https://api.example.com/v1/groups/a").call()?.json()?;
@@ -33,6 +34,7 @@ use crate::{
     PodId,
     bindings::vk::provider::http::{Request as RawRequest, Response as RawResponse},
     events::Event,
+    http::asked,
     log::Level,
 };
 
@@ -52,7 +54,11 @@ struct Entry {
     expires: SystemTime,
 }
 
-/// Answers this thread's requests from now on. The cache, and what was recorded before, are emptied.
+/// The most bytes of a key of the cache.
+const LONGEST_KEY: usize = 1 << 10;
+
+/// Answers this thread's requests from now on. The cache, and what was recorded before, are emptied. [`now`] stays as it
+/// is: a test may have taken times from it.
 ///
 /// The handler may itself call the provider: what other instances do while a request is under way.
 pub fn serve(handler: impl Fn(&Request) -> Response + 'static) {
@@ -104,10 +110,10 @@ pub struct Request {
     pub timeout: Option<Duration>,
 }
 
-/// Header values and bodies hold secrets, so they are left out.
+/// Header values, queries and bodies hold secrets, so they are left out.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ({} bytes)", self.method, self.url, self.body.len())
+        write!(f, "{} ({} bytes)", asked(&self.method, &self.url), self.body.len())
     }
 }
 
@@ -175,7 +181,7 @@ impl Response {
 
     /// Sets the body to a value as JSON, and Content-Type. A value without a form in JSON leaves it empty.
     #[must_use]
-    pub fn json(self, value: &impl Serialize) -> Self {
+    pub fn with_json(self, value: &impl Serialize) -> Self {
         self.header("content-type", "application/json").body(serde_json::to_vec(value).unwrap_or_default())
     }
 }
@@ -212,12 +218,15 @@ pub(crate) fn get(key: &str) -> Option<Vec<u8>> {
 }
 
 pub(crate) fn set(key: &str, value: &[u8], lifetime: u32) {
+    if key.len() > LONGEST_KEY {
+        return;
+    }
     let expires = now() + Duration::from_millis(lifetime.into());
     CACHE.with_borrow_mut(|cache| cache.insert(key.to_owned(), Entry { value: value.to_vec(), expires }));
 }
 
 pub(crate) fn replace(key: &str, expected: Option<&[u8]>, value: &[u8], lifetime: u32) -> bool {
-    let matches = get(key).as_deref() == expected;
+    let matches = key.len() <= LONGEST_KEY && get(key).as_deref() == expected;
     if matches {
         set(key, value, lifetime);
     }
@@ -250,6 +259,7 @@ mod tests {
         let answer = http::put("https://a.example/x/y?z=1").bearer("secret").body("text").call().unwrap();
         assert_eq!((answer.status(), answer.header("x-number"), answer.body()), (201, Some("7"), &b"text"[..]));
         assert_eq!(http::get("https://a.example?fail=1").call().unwrap_err().kind, ErrorKind::Unavailable);
+        http::get("https://user:secret@a.example?key=secret").call().unwrap();
         let requests = requests();
         assert_eq!((requests[0].path(), requests[0].query("z")), ("/x/y", Some("1")));
         assert_eq!((requests[1].path(), requests[0].header("Authorization")), ("", Some("Bearer secret")));
@@ -275,6 +285,16 @@ mod tests {
         assert_eq!((cache::get("a"), cache::keys("").len()), (None, 0));
         assert!(cache::replace("a", None, b"2", Duration::from_secs(1)));
         assert!(!cache::replace("a", None, b"3", Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn keys_are_no_longer_than_the_contract_has_them() {
+        serve(|_| Response::new(404));
+        let (fits, long) = ("k".repeat(LONGEST_KEY), "k".repeat(LONGEST_KEY + 1));
+        cache::set(&fits, b"1", Duration::from_secs(1));
+        cache::set(&long, b"1", Duration::from_secs(1));
+        assert_eq!(cache::keys(""), [fits]);
+        assert!(!cache::replace(&long, None, b"2", Duration::from_secs(1)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ const GROUPS: &str = "/subscriptions/sub/resourceGroups/rg/providers/Microsoft.C
 
 fn token_or(request: &Request, service: impl FnOnce() -> Response) -> Response {
     if request.url.starts_with("https://login.test/") {
-        return Response::new(200).json(&json!({"access_token": "t", "expires_in": 3600}));
+        return Response::new(200).with_json(&json!({"access_token": "t", "expires_in": 3600}));
     }
     assert!(request.url.starts_with("https://arm.test/"), "{request:?}");
     service()
@@ -46,7 +46,7 @@ fn sent() -> Vec<Request> {
 }
 
 fn problem(status: u16, code: &str, message: &str) -> Response {
-    Response::new(status).json(&json!({"error": {"code": code, "message": message}}))
+    Response::new(status).with_json(&json!({"error": {"code": code, "message": message}}))
 }
 
 fn missing() -> Response {

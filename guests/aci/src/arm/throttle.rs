@@ -32,6 +32,9 @@ const KNOWN_FOR: Duration = Duration::from_secs(300);
 /// How often a change is tried again that another instance came before with.
 const ATTEMPTS: usize = 100;
 
+/// With so little left of a quota, what can wait should.
+const LOW: u64 = 50;
+
 const REMAINING: &str = "x-ms-ratelimit-remaining-";
 const RETRY_AFTER_MILLISECONDS: [&str; 2] = ["retry-after-ms", "x-ms-retry-after-ms"];
 
@@ -161,6 +164,15 @@ pub(super) fn check(class: Class) -> Result<()> {
 /// Holds up a class whose requests the service counts together with those of one that it has refused.
 pub(crate) fn hold(class: Class, wait: Duration) {
     change(class, |state, now| state.until = state.until.max(now + milliseconds(wait.min(LONGEST))));
+}
+
+/// Whether little is left of a class's quota, or the service refused its last request: what can wait should.
+pub(crate) fn is_low(class: Class) -> bool {
+    let state: Option<State> = cache::get_json(&class.key());
+    state.is_some_and(|state| {
+        let is_held = clock::milliseconds(clock::now()) < state.until;
+        is_held || state.is_tight() || state.remaining.is_some_and(|left| left < LOW)
+    })
 }
 
 fn held(class: Class, rest: u64) -> Error {

@@ -1,7 +1,8 @@
 //! The marks that tell a command's output from everything else that a terminal shows.
 //!
 //! A mark is `RS nonce kind RS`, where RS is a byte that is typed as `\036`: the echo of what was typed never looks like
-//! one. The nonce is of the session alone, so that no command's output does either.
+//! one. The nonce is of the session alone, so that no command's output does either. A command could read the arguments
+//! with which its shell was started, so the mark that is among them has a nonce of its own.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -12,6 +13,8 @@ use crate::group::Secret;
 const SEPARATOR: u8 = 0x1e;
 /// The most bytes between nonce and the second separator: a letter and an exit code.
 const LONGEST_KIND: usize = 4;
+/// The kind of [`Mark::Ready`].
+const READY: &str = "r";
 
 /// What a shell says between the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,9 @@ pub(super) enum Piece {
 /// A session's own marks.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Marks {
+    /// Of [`Mark::Ready`], which counts only before any command runs.
+    first_nonce: String,
+    /// Of the others.
     nonce: String,
     /// The end of what was seen, where it may be the beginning of a mark.
     held: Vec<u8>,
@@ -42,13 +48,14 @@ impl Marks {
     /// Those of the session with this password, which is given to one session only.
     pub(super) fn new(password: &Secret) -> Self {
         let digest = Sha256::digest(&password.0);
-        let nonce = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { nonce, held: Vec::new() }
+        let nonce = |from| digest.iter().skip(from).take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { first_nonce: nonce(8), nonce: nonce(0), held: Vec::new() }
     }
 
     /// The argument of `printf` that prints a mark; `kind` is `r`, `b` or, for the end, `e%d`.
     pub(super) fn format(&self, kind: &str) -> String {
-        format!("\\036{}{kind}\\036", self.nonce)
+        let nonce = if kind == READY { &self.first_nonce } else { &self.nonce };
+        format!("\\036{nonce}{kind}\\036")
     }
 
     /// Splits what a terminal shows. What may yet become a mark is held back.
@@ -90,19 +97,30 @@ impl Marks {
     }
 
     fn parse(&self, candidate: &[u8]) -> Parsed {
-        let Some(after) = candidate.get(1..) else { return Parsed::Other };
-        let nonce = self.nonce.as_bytes();
-        let Some(kind) = after.strip_prefix(nonce) else {
-            return if nonce.starts_with(after) { Parsed::Unfinished } else { Parsed::Other };
+        let parse = |nonce, is_first| match parse(candidate, nonce) {
+            Parsed::Mark(mark, _) if (mark == Mark::Ready) != is_first => Parsed::Other,
+            parsed => parsed,
         };
-        match kind.iter().position(|byte| *byte == SEPARATOR) {
-            Some(end) => match kind.get(..end).and_then(mark) {
-                Some(mark) => Parsed::Mark(mark, 1 + nonce.len() + end + 1),
-                None => Parsed::Other,
-            },
-            None if kind.len() <= LONGEST_KIND => Parsed::Unfinished,
-            None => Parsed::Other,
+        match parse(&self.nonce, false) {
+            Parsed::Other => parse(&self.first_nonce, true),
+            parsed => parsed,
         }
+    }
+}
+
+fn parse(candidate: &[u8], nonce: &str) -> Parsed {
+    let nonce = nonce.as_bytes();
+    let Some(after) = candidate.get(1..) else { return Parsed::Other };
+    let Some(kind) = after.strip_prefix(nonce) else {
+        return if nonce.starts_with(after) { Parsed::Unfinished } else { Parsed::Other };
+    };
+    match kind.iter().position(|byte| *byte == SEPARATOR) {
+        Some(end) => match kind.get(..end).and_then(mark) {
+            Some(mark) => Parsed::Mark(mark, 1 + nonce.len() + end + 1),
+            None => Parsed::Other,
+        },
+        None if kind.len() <= LONGEST_KIND => Parsed::Unfinished,
+        None => Parsed::Other,
     }
 }
 
@@ -155,7 +173,9 @@ mod tests {
             let bytes = printed(&marks, not);
             assert_eq!(split(&[&bytes]), (bytes, Vec::new()), "{not}");
         }
-        for bytes in [printed(&other, "b"), marks.format("b").into_bytes()] {
+        // What is known to a command does for no mark of the time in which it runs.
+        let forged = format!("\x1e{}e0\x1e", marks.first_nonce).into_bytes();
+        for bytes in [printed(&other, "b"), marks.format("b").into_bytes(), forged] {
             assert_eq!(split(&[&bytes]), (bytes, Vec::new()));
         }
     }

@@ -245,12 +245,28 @@ fn failure(actions: &[Action]) -> &str {
     }
 }
 
+impl Exec {
+    /// What a terminal shows when the shell is ready.
+    pub(crate) fn ready_mark(&self) -> String {
+        let Mode::Shell(shell) = &self.mode else { unreachable!() };
+        shell.marks.format("r").replace("\\036", "\x1e")
+    }
+}
+
 #[test]
 fn what_an_image_without_a_shell_shows_is_told_and_remembered() {
-    let mut exec = exec(&["ls"], &Client::default());
-    step(&mut exec, opened());
+    let mut exec = exec(&["login", "hunter2"], &Client::default());
+    let (actions, _) = step(&mut exec, opened());
+    let echo: String = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::SendBinary(bytes) => Some(String::from_utf8_lossy(bytes).replace('\n', "\r\n")),
+            _ => None,
+        })
+        .collect();
+    assert!(echo.contains("hunter2"));
     let message = "exec: \"/bin/sh\": stat /bin/sh: no such file or directory\r\n";
-    assert_eq!(step(&mut exec, Event::Text(message.to_owned())), (Vec::new(), Finding::Nothing));
+    assert_eq!(step(&mut exec, Event::Text(echo + message)), (Vec::new(), Finding::Nothing));
     let (actions, finding) = step(&mut exec, ends(1000));
     assert_eq!(finding, Finding::NoShell);
     assert_eq!(
@@ -258,6 +274,40 @@ fn what_an_image_without_a_shell_shows_is_told_and_remembered() {
         "the terminal ended before the command began with code 1000: exec needs /bin/sh, stty and cat in the \
          container's image; it showed: exec: \"/bin/sh\": stat /bin/sh: no such file or directory"
     );
+}
+
+#[test]
+fn an_end_before_the_command_began_does_not_blame_the_image_or_quote_what_was_typed() {
+    for ending in [
+        Ending { code: Some(1000), reason: String::new() },
+        Ending { code: None, reason: "connection reset".to_owned() },
+    ] {
+        let mut exec = exec(&["login", "/bin/sh not found: hunter2"], &Client::default());
+        step(&mut exec, opened());
+        let echo = "# __a='/bin/sh not found: hunter2';set -- \"$@\" \"$__a\"\r\n";
+        step(&mut exec, Event::Text(echo.to_owned()));
+        let (actions, finding) = step(&mut exec, Event::Disconnected(ending.clone()));
+        assert_eq!(finding, Finding::Nothing);
+        let message = format!("the connection ended before the command began{}", told(&ending));
+        assert_eq!(failure(&actions), message);
+    }
+}
+
+#[test]
+fn a_command_cannot_know_the_marks_of_its_end() {
+    let script = "p=$$; while [ \"$p\" -gt 1 ]; do tr '\\0' '\\n' <\"/proc/$p/cmdline\"; tr '\\0' '\\n' <\"/proc/$p/environ\"; \
+                  p=$(sed -n 's/^PPid:[[:space:]]*//p' \"/proc/$p/status\"); done 2>/dev/null; env";
+    let nonce = Marks::new(&Secret("password".to_owned())).format("").replace("\\036", "");
+    let tty = Some(TerminalSize { columns: 80, rows: 24 });
+    for client in
+        [Client::default(), Client { input: Some(b""), ..Client::default() }, Client { tty, ..Client::default() }]
+    {
+        for shell in shells() {
+            let outcome = run_in(&shell, &["sh", "-c", script], &client);
+            assert!(outcome.text().contains("stty raw"), "the shell's own arguments are not among those");
+            assert!(!outcome.text().contains(&nonce), "{shell:?}");
+        }
+    }
 }
 
 #[test]
@@ -322,9 +372,13 @@ fn a_state_fits_into_what_the_host_keeps() {
 
 #[test]
 fn a_command_that_the_service_starts_itself_is_relayed() {
-    let mut exec = Exec::direct(Secret("password".to_owned()), true);
+    let mut exec = Exec::direct(Secret("password".to_owned()));
     assert_eq!(step(&mut exec, opened()).0, [Action::SendText("password".to_owned()), Action::Relay]);
     assert_eq!(step(&mut exec, Event::InputClosed).0, []);
     assert_eq!(step(&mut exec, ends(1000)).0, [Action::Exit(0)]);
     assert_eq!(failure(&step(&mut exec, ends(1011)).0), "the service ended the command with code 1011");
+    let reset = Event::Disconnected(Ending { code: None, reason: "connection reset".to_owned() });
+    assert_eq!(failure(&step(&mut exec, reset).0), "the service ended the command: connection reset");
+    let closed = Event::Disconnected(Ending { code: None, reason: String::new() });
+    assert_eq!(step(&mut exec, closed).0, [Action::Exit(0)]);
 }

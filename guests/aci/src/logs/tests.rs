@@ -12,6 +12,12 @@ use super::*;
 struct Log {
     content: RefCell<String>,
     phase: Cell<Phase>,
+    run: Cell<u64>,
+    revision: Cell<u64>,
+    is_busy: Cell<bool>,
+    looks: Cell<usize>,
+    /// What is answered in place of a log.
+    error: RefCell<Option<Error>>,
     /// The most lines that it keeps.
     kept: usize,
     asked: RefCell<Vec<Option<u32>>>,
@@ -22,6 +28,11 @@ impl Log {
         let log = Self {
             content: RefCell::default(),
             phase: Cell::new(Phase::Running),
+            run: Cell::new(1),
+            revision: Cell::new(0),
+            is_busy: Cell::new(false),
+            looks: Cell::new(0),
+            error: RefCell::new(None),
             kept: usize::MAX,
             asked: RefCell::default(),
         };
@@ -40,12 +51,24 @@ impl Log {
 }
 
 impl Source for Log {
-    fn phase(&self) -> Result<Phase> {
-        Ok(self.phase.get())
+    fn look(&self) -> Result<Look> {
+        self.looks.set(self.looks.get() + 1);
+        Ok(Look { phase: self.phase.get(), run: self.run.get() })
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision.get()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.is_busy.get()
     }
 
     fn lines(&self, tail: Option<u32>) -> Result<String> {
         self.asked.borrow_mut().push(tail);
+        if let Some(error) = self.error.borrow().as_ref() {
+            return Err(error.clone());
+        }
         let content = self.content.borrow();
         let lines: Vec<_> = content.split_inclusive('\n').collect();
         let count = tail.map_or(self.kept, |tail| self.kept.min(tail as usize));
@@ -92,7 +115,7 @@ fn who_follows_sees_each_line_once_and_waits_longer_when_nothing_comes() {
     log.write(1, "three\n");
     let (data, mut next, wait) = log.read(&query(), next.as_ref());
     assert_eq!((data.as_str(), wait), ("three\n", 2000));
-    for expected in [3000, 4000, 5000, 5000] {
+    for expected in [3000, 4000, 5000, 6000, 7000, 8000, 9000, 10_000, 10_000] {
         let (data, after, wait) = log.read(&query(), next.as_ref());
         assert_eq!((data.as_str(), wait), ("", expected));
         next = after;
@@ -102,20 +125,88 @@ fn who_follows_sees_each_line_once_and_waits_longer_when_nothing_comes() {
 }
 
 #[test]
-fn a_line_without_an_end_is_handed_out_when_it_has_one_or_the_container_has_ended() {
+fn a_line_without_an_end_is_handed_out_and_gone_on_with() {
+    for timestamps in [false, true] {
+        let query = Query { timestamps, ..query() };
+        let stamped = |time, text: &str| if timestamps { format!("{} {text}", stamp(time)) } else { text.to_owned() };
+        let log = Log::new(&[]);
+        log.write(2, "user");
+        let (data, next, _) = log.read(&query, None);
+        assert_eq!(data, stamped(2, "user"));
+        log.content.borrow_mut().push_str("name: ");
+        let (data, next, _) = log.read(&query, next.as_ref());
+        assert_eq!(data, "name: ");
+        let (data, next, wait) = log.read(&query, next.as_ref());
+        assert_eq!((data.as_str(), wait), ("", 3000));
+        log.content.borrow_mut().push('\n');
+        log.write(3, "three");
+        let (data, next, _) = log.read(&query, next.as_ref());
+        assert_eq!(data, format!("\n{}", stamped(3, "three")));
+        log.phase.set(Phase::Ended);
+        assert_eq!(log.read(&query, next.as_ref()), (String::new(), None, 0));
+        assert!(log.read(&query, None).0.ends_with("three"));
+    }
+}
+
+#[test]
+fn who_sees_nothing_new_looks_at_the_container_only_when_it_has_changed_or_after_long() {
     let log = Log::new(&[(1, "one")]);
-    log.write(2, "tw");
-    let (data, next, _) = log.read(&query(), None);
-    assert_eq!(data, "one\n");
-    log.content.borrow_mut().push_str("o\n");
-    let (data, next, _) = log.read(&query(), next.as_ref());
-    assert_eq!(data, "two\n");
-    log.write(3, "three");
+    log.revision.set(5);
+    let mut next = log.read(&query(), None).1;
+    for looks in [1, 1, 1, 1, 1, 2, 2] {
+        next = log.read(&query(), next.as_ref()).1;
+        assert_eq!(log.looks.get(), looks);
+    }
+    log.revision.set(6);
+    log.phase.set(Phase::Ended);
+    assert_eq!(log.read(&query(), next.as_ref()).1, None);
+}
+
+#[test]
+fn who_follows_waits_as_long_as_can_be_while_little_is_left_of_the_quota() {
+    let log = Log::new(&[(1, "one")]);
+    log.is_busy.set(true);
+    assert_eq!(log.read(&query(), None).2, 10_000);
+}
+
+#[test]
+fn who_follows_goes_on_with_the_next_run() {
+    let log = Log::new(&[(100, "one")]);
+    let next = log.read(&query(), None).1;
+    for error in [Error::not_found("no log"), Error::conflict("in transition")] {
+        log.error.replace(Some(error));
+        for phase in [Phase::Running, Phase::Waiting] {
+            log.phase.set(phase);
+            assert!(log.read(&query(), next.as_ref()).1.is_some());
+        }
+    }
+    log.phase.set(Phase::Ended);
+    assert_eq!(super::read(&log, &query(), next.as_ref()).unwrap_err().message, "in transition");
+    log.phase.set(Phase::Running);
+    log.error.take();
+    // On this machine the log goes on.
+    log.run.set(2);
     let (data, next, _) = log.read(&query(), next.as_ref());
     assert_eq!(data, "");
-    log.phase.set(Phase::Ended);
+    log.write(101, "two\n");
     let (data, next, _) = log.read(&query(), next.as_ref());
-    assert_eq!((data.as_str(), next), ("three", None));
+    assert_eq!(data, "two\n");
+    // On another, whose clock is behind, it begins.
+    log.run.set(3);
+    log.content.take();
+    log.write(90, "three\n");
+    let (data, next, _) = log.read(&query(), next.as_ref());
+    assert_eq!(data, "three\n");
+    log.write(91, "four\n");
+    assert_eq!(log.read(&query(), next.as_ref()).0, "four\n");
+}
+
+#[test]
+fn a_line_longer_than_a_piece_comes_in_several() {
+    let log = Log::new(&[(1, &"x".repeat(PIECE + 5))]);
+    let (data, next, wait) = log.read(&query(), None);
+    assert_eq!((data.len(), wait), (PIECE, 0));
+    assert_eq!(log.read(&query(), next.as_ref()).0, "xxxxx\n");
 }
 
 #[test]
@@ -178,11 +269,14 @@ fn what_cannot_be_read_is_said() {
     let fails = |query: &Query, after: Option<&Cursor>| super::read(&log, query, after).unwrap_err();
     let error = fails(&Query { previous: true, ..query() }, None);
     assert_eq!(error.kind, ErrorKind::NotFound);
+    // While it runs, the service's own word counts.
+    log.error.replace(Some(Error::conflict("in transition")));
+    assert_eq!(fails(&query(), None).message, "in transition");
     log.phase.set(Phase::Waiting);
     let error = fails(&query(), None);
     assert_eq!(error.kind, ErrorKind::Conflict);
     assert_eq!(error.message, "container \"c\" in pod \"d/p\" is waiting to start");
-    for cursor in [&b""[..], b"1", b"11 2 3", b"11 2 3 4 5", b"21 2 3 4", b"1a 2 3 4"] {
+    for cursor in [&b""[..], b"1", b"21 2 3 4 5 6", b"21 2 3 4 5 6 7 8", b"11 2 3 4 5 6 7", b"2a 2 3 4 5 6 7"] {
         assert_eq!(fails(&query(), Some(&cursor.to_vec())).kind, ErrorKind::Invalid, "{cursor:?}");
     }
 }
@@ -191,7 +285,9 @@ proptest! {
     /// However lines come, share times, and drop out after they could be seen, each is handed out once.
     #[test]
     fn each_line_is_handed_out_once(
-        bursts in prop::collection::vec(prop::collection::vec((0_u64..2, any::<bool>()), 0..300), 1..8),
+        bursts in prop::collection::vec(
+            (prop::collection::vec((0_u64..2, any::<bool>()), 0..300), any::<bool>()), 1..8,
+        ),
         tail_lines in prop::option::of(0_u32..20),
         timestamps in any::<bool>(),
     ) {
@@ -201,7 +297,12 @@ proptest! {
         let (mut time, mut number, mut after) = (1, 0, None);
         let (mut written, mut seen, mut first) = (String::new(), String::new(), None);
         let query = Query { tail_lines, timestamps, ..query() };
-        for burst in bursts {
+        let mut is_begun = false;
+        for (burst, begins) in bursts {
+            if std::mem::take(&mut is_begun) {
+                log.content.borrow_mut().push_str("est\n");
+                written.push_str("est\n");
+            }
             for (step, is_stamped) in burst {
                 time += step;
                 number += 1;
@@ -211,6 +312,13 @@ proptest! {
                 written.push_str(if timestamps { &stamped } else { &text });
             }
             time += 1;
+            if begins {
+                number += 1;
+                is_begun = true;
+                let stamped = format!("{} line {number} and the r", stamp(time));
+                log.content.borrow_mut().push_str(&stamped);
+                written.push_str(if timestamps { &stamped } else { stamped.split_once(' ').unwrap().1 });
+            }
             let (data, next, _) = log.read(&query, after.as_ref());
             let all = written.lines().count();
             first.get_or_insert(all.saturating_sub(tail_lines.map_or(usize::MAX, |lines| lines as usize)));

@@ -5,8 +5,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-
 /// A line as the service wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Line<'a> {
@@ -19,13 +17,18 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn is_complete(&self) -> bool {
+    /// Its bytes, as a reader wants them.
+    pub(super) fn bytes(&self, timestamps: bool) -> &[u8] {
+        if timestamps { self.stamped.as_bytes() } else { self.text.as_bytes() }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
         self.stamped.ends_with('\n')
     }
 }
 
 /// A place between two lines: behind the line that is the `count`th with this time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) time: u64,
     pub(super) count: usize,
@@ -40,39 +43,39 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// What the service answered when it was asked for `tail` lines, or for all. A last line that is not finished is
-    /// left for later unless the log is: its rest is still to come.
-    pub(super) fn new(content: &'a str, tail: Option<u32>, is_finished: bool) -> Self {
+    /// What the service answered when it was asked for `tail` lines, or for all.
+    pub(super) fn new(content: &'a str, tail: Option<u32>) -> Self {
         let mut time = 0;
-        let mut lines: Vec<_> = content
-            .split_inclusive('\n')
-            .map(|stamped| {
-                let text = match stamp(stamped) {
-                    Some((own, text)) => {
-                        time = own;
-                        text
-                    }
-                    None => stamped,
-                };
-                Line { time, stamped, text }
-            })
-            .collect();
+        // Counted first: where there are many, memory for twice as many would be needed else.
+        let mut lines = Vec::with_capacity(content.split_inclusive('\n').count());
+        lines.extend(content.split_inclusive('\n').map(|stamped| {
+            let text = match stamp(stamped) {
+                Some((own, text)) => {
+                    time = own;
+                    text
+                }
+                None => stamped,
+            };
+            Line { time, stamped, text }
+        }));
         let is_whole = tail.is_none_or(|tail| lines.len() < usize::try_from(tail).unwrap_or(usize::MAX));
-        if !is_finished {
-            lines.pop_if(|line| !line.is_complete());
-        }
         Self { lines, is_whole }
+    }
+
+    /// Whether lines of this time are in it.
+    pub(super) fn has(&self, time: u64) -> bool {
+        self.lines.iter().any(|line| line.time == time)
     }
 
     pub(super) fn lines(&self) -> &[Line<'a>] {
         &self.lines
     }
 
-    /// The lines behind a place; `None` if more lines must be seen to tell.
-    pub(super) fn after(&self, place: Place) -> Option<&[Line<'a>]> {
-        let begin = if place == Place::default() {
+    /// How many lines are before a place; `None` if more lines must be seen to tell.
+    pub(super) fn before(&self, place: Place) -> Option<usize> {
+        if place == Place::default() {
             self.is_whole.then_some(0)
-        } else if self.lines.iter().any(|line| line.time == place.time) {
+        } else if self.has(place.time) {
             let mut equal = self.lines.iter().enumerate().filter(|(_, line)| line.time == place.time);
             let nth = equal.clone().nth(place.count.saturating_sub(1));
             // Those that dropped out are the oldest, so that fewer than were handed out mean that none is new.
@@ -82,8 +85,7 @@ impl<'a> Window<'a> {
             // The line itself dropped out.
             let is_seen = self.is_whole || self.lines.iter().any(|line| (1..place.time).contains(&line.time));
             is_seen.then(|| self.lines.iter().take_while(|line| line.time < place.time).count())
-        };
-        begin.and_then(|begin| self.lines.get(begin..))
+        }
     }
 
     /// The place behind the first `count` lines; `None` if more lines must be seen to tell.

@@ -184,7 +184,7 @@ fn a_slow_creation_and_a_service_that_lags_behind_it_are_no_loss() {
         group.shows_from = testing::now() + Duration::from_secs(10);
         let made =
             json!({"tags": request.json::<Value>().unwrap()["tags"], "properties": {"provisioningState": "Creating"}});
-        Some(Response::new(201).json(&made))
+        Some(Response::new(201).with_json(&made))
     });
     pods().create(pod(1), &group(&pod(1), model::OWNER)).unwrap();
     testing::advance(Duration::from_secs(9));

@@ -35,7 +35,7 @@ fn a_pod_lives_from_its_creation_to_its_end() {
 fn a_subscription_that_never_had_groups_is_registered_by_the_first_look() {
     let _model = Model::serve_with(|request, _| {
         if request.path().ends_with("/register") {
-            return Some(testing::Response::new(200).json(&json!({"registrationState": "Registering"})));
+            return Some(testing::Response::new(200).with_json(&json!({"registrationState": "Registering"})));
         }
         (!request.path().ends_with("/token")).then(|| model::refusal(409, "MissingSubscriptionRegistration"))
     });
@@ -92,7 +92,7 @@ fn the_subnet_is_prepared_once() {
             "addressPrefix": "10.0.0.0/24",
             "delegations": [{"name": "aci", "properties": {"serviceName": "Microsoft.ContainerInstance/containerGroups"}}],
         }});
-        request.path().contains("/subnets/").then(|| testing::Response::new(200).json(&subnet))
+        request.path().contains("/subnets/").then(|| testing::Response::new(200).with_json(&subnet))
     });
     let mut aci = aci();
     aci.settings.network = Some(Network {

@@ -26,7 +26,7 @@ fn serve(os: &'static str, state: &'static str) -> Aci {
         } else {
             group(os, state)
         };
-        Response::new(200).json(&answer)
+        Response::new(200).with_json(&answer)
     });
     let settings = principal();
     Aci { pods: Pods { arm: Arm::new(&settings), owner: settings.owner.clone() }, settings }
@@ -72,18 +72,38 @@ fn a_command_is_run_by_a_shell_in_a_terminal_of_the_clients_size() {
     assert_eq!(asked()["terminalSize"], json!({"rows": 24, "cols": 80}));
 }
 
-#[test]
-fn one_word_is_run_without_a_shell_once_there_was_none() {
-    let aci = serve("Linux", "Running");
+/// Has a session end before its command began, after its terminal showed something.
+fn end_early(aci: &Aci, shown: &str) {
     let mut state = aci.open(pod(), exec(&["/app"], None)).unwrap().state;
     let answer = Answer { status: 101, headers: Vec::new(), body: Vec::new() };
     let ended = Event::Disconnected(Ending { code: Some(1000), reason: String::new() });
-    let actions = aci.step(&pod(), &mut state, vec![Event::Opened(answer), ended]).unwrap();
+    let events = vec![Event::Opened(answer), Event::Text(shown.to_owned()), ended];
+    let actions = aci.step(&pod(), &mut state, events).unwrap();
     assert!(matches!(actions.last(), Some(Action::Fail(_))), "{actions:?}");
+}
+
+#[test]
+fn one_word_is_run_without_a_shell_for_a_while_once_there_was_none() {
+    let aci = serve("Linux", "Running");
+    end_early(&aci, "# ");
+    aci.open(pod(), exec(&["/app"], None)).unwrap();
+    assert_eq!(asked()["command"], "/bin/sh");
+    let early = aci.open(pod(), exec(&["/app"], None)).unwrap().state;
+    end_early(&aci, "exec: \"/bin/sh\": stat /bin/sh: no such file or directory");
     aci.open(pod(), exec(&["/app"], None)).unwrap();
     assert_eq!(asked()["command"], "/app");
     let error = aci.open(pod(), exec(&["/app", "x"], None)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
+    // One that was opened before sees the shell begin.
+    let State::Exec { exec: early, container } = early else { unreachable!() };
+    let ready = Event::Text(early.ready_mark());
+    aci.step(&pod(), &mut State::Exec { exec: early, container }, vec![ready]).unwrap();
+    aci.open(pod(), exec(&["/app"], None)).unwrap();
+    assert_eq!(asked()["command"], "/bin/sh");
+    end_early(&aci, "/bin/sh: stty: not found");
+    testing::advance(REMEMBERED);
+    aci.open(pod(), exec(&["/app"], None)).unwrap();
+    assert_eq!(asked()["command"], "/bin/sh");
 }
 
 #[test]

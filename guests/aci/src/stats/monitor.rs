@@ -1,6 +1,7 @@
 //! The figures of Azure Monitor: averages of minutes, which are added up to counters.
 //!
-//! They cost two requests, so they are asked for once in a minute at most, however often the node's figures are.
+//! They cost two reads of the quota that everything shares. So they are asked for once in a minute at most, with many pods
+//! more seldom, and not at all while little is left, however often the node's figures are.
 
 use std::{
     collections::BTreeMap,
@@ -15,14 +16,16 @@ use vk_sdk::{
 
 use super::Shape;
 use crate::{
-    arm::{Arm, Metrics, Point},
+    arm::{Arm, Class, Metrics, Point, is_low},
     clock::{milliseconds, now},
     time,
 };
 
-/// How far back is asked for. Minutes come late.
+/// How far back is asked for, beyond what was asked for before. Minutes come late.
 const SPAN: Duration = Duration::from_secs(5 * 60);
-/// How long what was added up is kept.
+/// In so many milliseconds one pod is asked for at most, so that all pods together cost a read a second.
+const EACH: u64 = 2_000;
+/// How long what was added up is kept, beyond the time until it is asked for again.
 const KEPT: Duration = Duration::from_secs(30 * 60);
 /// How long a minute has, in milliseconds.
 const MINUTE: u64 = 60_000;
@@ -50,15 +53,18 @@ struct Kept {
     sent: Option<Counter>,
 }
 
-pub(super) fn usage(arm: &Arm, pod: PodId, shape: &Shape) -> Result<PodUsage> {
-    let key = format!("stats/monitor/{}", pod.uid);
+/// `pods` is how many the caller asks for; others may ask for more.
+pub(super) fn usage(arm: &Arm, pod: PodId, shape: &Shape, pods: usize) -> Result<PodUsage> {
+    let key = format!("{PREFIX}{}", pod.uid);
+    let interval = interval(pods.max(cache::keys(PREFIX).len()));
     let mut kept: Kept = cache::get_json(&key).unwrap_or_default();
     let to = now();
-    if milliseconds(to).saturating_sub(kept.asked) >= MINUTE {
-        let from = to - SPAN;
+    if milliseconds(to).saturating_sub(kept.asked) >= interval && !is_low(Class::Read) {
+        let interval = Duration::from_millis(interval);
+        let from = to - SPAN - interval;
         kept.asked = milliseconds(to);
         kept.add(shape, &arm.container_metrics(&shape.group, from, to)?, &arm.network_metrics(&shape.group, from, to)?);
-        cache::set_json(&key, &kept, KEPT)?;
+        cache::set_json(&key, &kept, KEPT + interval)?;
     }
     if kept.cpu.is_empty() {
         return Err(Error::not_found("Azure Monitor has no figures of the pod yet"));
@@ -66,17 +72,25 @@ pub(super) fn usage(arm: &Arm, pod: PodId, shape: &Shape) -> Result<PodUsage> {
     Ok(kept.usage(pod, shape))
 }
 
+const PREFIX: &str = "stats/monitor/";
+
+/// How many milliseconds are between two questions for the same pod.
+pub(super) fn interval(pods: usize) -> u64 {
+    u64::try_from(pods).unwrap_or(u64::MAX).saturating_mul(EACH).max(MINUTE)
+}
+
 impl Kept {
     fn add(&mut self, shape: &Shape, containers: &Metrics, network: &Metrics) {
         for name in shape.containers.iter().map(|container| &container.name) {
             for (metric, counters) in [("CpuUsage", &mut self.cpu), ("MemoryUsage", &mut self.memory)] {
                 let before = counters.get(name).copied();
-                if let Some(counter) = Counter::after(before, containers.points(metric, Some(name))) {
+                if let Some(counter) = Counter::after(before, containers.points(metric, Some(name)), self.asked) {
                     counters.insert(name.clone(), counter);
                 }
             }
         }
-        let add = |before, metric| Counter::after(before, network.points(metric, None));
+        let asked = self.asked;
+        let add = |before, metric| Counter::after(before, network.points(metric, None), asked);
         self.received = add(self.received, "NetworkBytesReceivedPerSecond");
         self.sent = add(self.sent, "NetworkBytesTransmittedPerSecond");
     }
@@ -100,12 +114,15 @@ impl Kept {
 }
 
 impl Counter {
-    /// Adds the minutes that are new. Where some are missing in between it begins anew: consumers of counters take one
-    /// that went back for just that.
-    pub(super) fn after(before: Option<Self>, points: &[Point]) -> Option<Self> {
+    /// Adds the minutes that are new and were over when they were asked for, in milliseconds since 1970: one that is under
+    /// way is told as it is so far. Where minutes are missing before the first that is told it begins anew: consumers of
+    /// counters take one that went back for just that. In minutes that are missing after it nothing was measured, and
+    /// nothing is added for them.
+    pub(super) fn after(before: Option<Self>, points: &[Point], asked: u64) -> Option<Self> {
         let mut minutes: Vec<_> = points
             .iter()
             .filter_map(|point| Some((milliseconds(time::parse(&point.time_stamp)?), point.average?)))
+            .filter(|(minute, _)| minute.saturating_add(MINUTE) <= asked)
             .filter(|(_, average)| average.is_finite() && *average >= 0.0)
             .collect();
         minutes.sort_by_key(|(minute, _)| *minute);

@@ -5,7 +5,11 @@ use vk_sdk::{
     testing::{self, Request, Response, now},
 };
 
-use super::{monitor::Counter, realtime::Sample, *};
+use super::{
+    monitor::{Counter, interval},
+    realtime::Sample,
+    *,
+};
 use crate::{
     arm::{Arm, Metrics, Point},
     identity,
@@ -51,11 +55,11 @@ fn serve(has_extension: bool, other: impl Fn(&Request) -> Response + 'static) {
         let name = request.path().rsplit('/').next().unwrap_or_default();
         match request.path() {
             path if path.ends_with("/token") => {
-                Response::new(200).json(&json!({"access_token": "t", "expires_in": 86400}))
+                Response::new(200).with_json(&json!({"access_token": "t", "expires_in": 86400}))
             }
             path if path.contains("/containerGroups/") && !path.ends_with("/metrics") => {
                 let uid = (0..9).map(|uid| uid.to_string()).find(|uid| identity::group_name("own", &pod(uid)) == name);
-                Response::new(200).json(&group(&uid.unwrap(), has_extension))
+                Response::new(200).with_json(&group(&uid.unwrap(), has_extension))
             }
             _ => other(request),
         }
@@ -72,7 +76,7 @@ fn a_group_with_the_extension_is_asked_itself_and_once_for_its_shape() {
         assert_eq!(request.url, "http://10.0.0.1:18899/v1/stats");
         assert_eq!(request.header("authorization"), None);
         let reads = asked("18899") as u64;
-        Response::new(200).json(&figures(1_682_960_225 + 10 * reads, 1_000_000_000 * reads))
+        Response::new(200).with_json(&figures(1_682_960_225 + 10 * reads, 1_000_000_000 * reads))
     });
     let aci = aci(true, false);
     let usage = aci.read_usage(vec![pod("1")]).unwrap().remove(0);
@@ -100,7 +104,7 @@ fn a_pod_that_cannot_be_read_takes_no_other_with_it_and_is_left_alone_for_a_whil
     ] {
         serve(true, move |request| match request.url.contains("10.0.0.2") {
             true => bad.clone(),
-            false => Response::new(200).json(&figures(1_682_960_225, 1)),
+            false => Response::new(200).with_json(&figures(1_682_960_225, 1)),
         });
         let aci = aci(true, false);
         let uids = |read: Vec<PodUsage>| read.into_iter().map(|usage| usage.pod.uid).collect::<Vec<_>>();
@@ -154,17 +158,64 @@ fn points(minutes: &[(u64, f64)]) -> Vec<Point> {
 
 #[test]
 fn minutes_are_added_up_once_and_anew_after_a_gap() {
-    let first = Counter::after(None, &points(&[(10, 1.0), (11, 2.0)])).unwrap();
+    let after = |before, points: &[Point]| Counter::after(before, points, 60 * 60_000);
+    let first = after(None, &points(&[(10, 1.0), (11, 2.0)])).unwrap();
     assert_eq!(first, Counter { minute: 11 * 60_000, last: 2.0, sum: 180.0 });
-    let again = Counter::after(Some(first), &points(&[(10, 1.0), (11, 2.0), (12, 3.0)])).unwrap();
+    let again = after(Some(first), &points(&[(10, 1.0), (11, 2.0), (12, 3.0)])).unwrap();
     assert_eq!(again, Counter { minute: 12 * 60_000, last: 3.0, sum: 360.0 });
-    assert_eq!(Counter::after(Some(again), &[]), Some(again));
-    assert_eq!(Counter::after(Some(again), &points(&[(12, 3.0)])), Some(again));
-    assert_eq!(Counter::after(Some(again), &points(&[(13, 1.0)])).unwrap().sum, 420.0);
-    assert_eq!(Counter::after(Some(again), &points(&[(14, 1.0)])).unwrap().sum, 60.0);
+    assert_eq!(after(Some(again), &[]), Some(again));
+    assert_eq!(after(Some(again), &points(&[(12, 3.0)])), Some(again));
+    assert_eq!(after(Some(again), &points(&[(13, 1.0)])).unwrap().sum, 420.0);
+    assert_eq!(after(Some(again), &points(&[(14, 1.0)])).unwrap().sum, 60.0);
     let odd = [Point { time_stamp: "no time".to_owned(), average: Some(1.0) }, Point::default()];
-    assert_eq!(Counter::after(None, &odd), None);
-    assert_eq!(Counter::after(None, &points(&[(1, -1.0), (2, f64::NAN)])), None);
+    assert_eq!(after(None, &odd), None);
+    assert_eq!(after(None, &points(&[(1, -1.0), (2, f64::NAN)])), None);
+    // A minute without a measure in between adds nothing.
+    assert_eq!(after(Some(again), &points(&[(12, 3.0), (14, 1.0)])).unwrap().sum, 420.0);
+    // The minute that is under way may yet be another.
+    let early = Counter::after(Some(first), &points(&[(12, 3.0)]), 13 * 60_000 - 1);
+    assert_eq!(early, Some(first));
+    assert_eq!(Counter::after(early, &points(&[(12, 4.0)]), 13 * 60_000).unwrap().sum, 420.0);
+}
+
+#[test]
+fn all_pods_together_cost_a_read_a_second() {
+    assert_eq!([0, 1, 30, 31, 300].map(interval), [60_000, 60_000, 60_000, 62_000, 600_000]);
+}
+
+#[test]
+fn pods_for_which_time_was_short_are_read_first_the_next_time() {
+    serve(true, |_| {
+        testing::advance(Duration::from_secs(2));
+        Response::new(200).with_json(&figures(1_682_960_225, 1))
+    });
+    let aci = aci(true, false);
+    let read = || -> Vec<_> {
+        let usage = aci.read_usage((1..=5).map(|uid| pod(&uid.to_string())).collect()).unwrap();
+        usage.into_iter().map(|usage| usage.pod.uid).collect()
+    };
+    assert_eq!(read(), ["1", "2", "3"]);
+    assert_eq!(read(), ["4", "5", "1"]);
+    assert_eq!(read(), ["2", "3", "4"]);
+}
+
+#[test]
+fn azure_monitor_is_not_asked_while_little_is_left_of_the_quota() {
+    let minute = timestamp(now() - Duration::from_secs(120));
+    serve(false, move |_| {
+        let series = json!([{
+            "metadatavalues": [{"name": {"value": "containername"}, "value": "a"}],
+            "data": [{"timeStamp": minute, "average": 1.0}],
+        }]);
+        let value = json!({"value": [{"name": {"value": "CpuUsage"}, "timeseries": series}]});
+        Response::new(200).header("x-ms-ratelimit-remaining-subscription-reads", "9").with_json(&value)
+    });
+    let aci = aci(false, true);
+    for _ in 0..2 {
+        assert_eq!(aci.read_usage(vec![pod("1")]).unwrap().len(), 1);
+        testing::advance(Duration::from_secs(70));
+    }
+    assert_eq!(asked("/metrics"), 2);
 }
 
 #[test]
@@ -173,7 +224,7 @@ fn azure_monitor_is_asked_twice_a_minute_at_most() {
     serve(false, move |request| {
         assert_eq!(request.query("api-version"), Some("2018-01-01"));
         assert_eq!(request.query("interval"), Some("PT1M"));
-        let minute = timestamp(begin);
+        let minute = timestamp(begin - Duration::from_secs(120));
         let data = |average: f64| json!([{"timeStamp": minute, "average": average}]);
         let of = |container: &str, average: f64| {
             let dimension = json!([{"name": {"value": "containername"}, "value": container}]);
@@ -191,7 +242,7 @@ fn azure_monitor_is_asked_twice_a_minute_at_most() {
                 metric("NetworkBytesTransmittedPerSecond", of_group(10.5)),
             ]),
         };
-        Response::new(200).json(&json!({"value": value}))
+        Response::new(200).with_json(&json!({"value": value}))
     });
     let aci = aci(false, true);
     for _ in 0..3 {
@@ -211,7 +262,7 @@ fn azure_monitor_is_asked_twice_a_minute_at_most() {
 
 #[test]
 fn a_pod_of_which_azure_monitor_knows_nothing_yet_is_left_out() {
-    serve(false, |_| Response::new(200).json(&json!({"value": []})));
+    serve(false, |_| Response::new(200).with_json(&json!({"value": []})));
     assert_eq!(aci(false, true).read_usage(vec![pod("1")]), Ok(Vec::new()));
     assert_eq!(Metrics::default().points("CpuUsage", None), []);
     serve(false, |_| Response::new(503));

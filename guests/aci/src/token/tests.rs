@@ -11,7 +11,7 @@ use crate::settings::testing::{managed, principal};
 const HOUR: u64 = 3_599;
 
 fn granted(token: &str, seconds: u64) -> Response {
-    Response::new(200).json(&json!({"token_type": "Bearer", "expires_in": seconds, "access_token": token}))
+    Response::new(200).with_json(&json!({"token_type": "Bearer", "expires_in": seconds, "access_token": token}))
 }
 
 /// Gives `t1`, `t2` … of this life.
@@ -47,7 +47,7 @@ fn a_service_principal_asks_the_second_version_of_the_directory() {
 #[test]
 fn a_service_principal_may_ask_the_first_version() {
     let numbers = json!({"expires_in": "3599", "expires_on": "1735693200", "access_token": "v1"});
-    testing::serve(move |_| Response::new(200).json(&numbers));
+    testing::serve(move |_| Response::new(200).with_json(&numbers));
     let mut settings = principal();
     if let Identity::ServicePrincipal { version, .. } = &mut settings.identity {
         *version = TokenVersion::V1;
@@ -109,7 +109,7 @@ fn the_life_may_be_told_as_a_date_or_not_at_all() {
         (json!({"access_token": "a", "expires_on": end, "expires_in": null}), 1_000),
         (json!({"access_token": "a"}), 300),
     ] {
-        let answer = Response::new(200).json(&answer);
+        let answer = Response::new(200).with_json(&answer);
         testing::serve(move |_| answer.clone());
         get(&principal());
         let Known { ends, .. } = cache::get_json(KEY).unwrap();
@@ -221,7 +221,7 @@ fn refused_credentials_are_not_tried_again_at_once_and_the_remedy_is_named() {
         (400, answer("invalid_scope", "AADSTS1002012: scope"), ["AADSTS1002012", "TokenVersion"]),
         (403, json!("<html>"), ["403", "Check the credentials"]),
     ] {
-        let response = Response::new(status).json(&body);
+        let response = Response::new(status).with_json(&body);
         testing::serve(move |_| response.clone());
         let settings = principal();
         for _ in 0..3 {
@@ -241,7 +241,7 @@ fn refused_credentials_are_not_tried_again_at_once_and_the_remedy_is_named() {
 fn an_identity_that_the_machine_does_not_have_is_refused_and_a_busy_metadata_service_is_not() {
     let settings = managed(Some("user"));
     let missing = json!({"error": "invalid_request", "error_description": "Identity not found"});
-    testing::serve(move |_| Response::new(400).json(&missing));
+    testing::serve(move |_| Response::new(400).with_json(&missing));
     let error = token(&settings).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unauthenticated);
     assert!(

@@ -6,7 +6,7 @@ use super::Manifest;
 use crate::{Error, Result};
 
 /// The annotation with the names of fields that may be passed over, separated by commas or blanks.
-pub const IGNORE: &str = "vk-host.dev/ignore";
+pub const IGNORE_ANNOTATION: &str = "vk-host.dev/ignore";
 
 /// How many bytes of reasons a message has, so that the host, which cuts it at 4 KiB, leaves the remedy.
 const LONGEST: usize = 3_500;
@@ -15,7 +15,7 @@ const LONGEST: usize = 3_500;
 /// once for each.
 ///
 /// A field is named by its path, with names in brackets where there are several: `spec.hostNetwork`,
-/// `spec.containers[web].securityContext.privileged`. The annotation [`IGNORE`] lifts the refusal of the fields that it
+/// `spec.containers[web].securityContext.privileged`. The annotation [`IGNORE_ANNOTATION`] lifts the refusal of the fields that it
 /// lists, with the names in brackets or without: `spec.containers.securityContext` stands for the field in every
 /// container, and for all that is below it.
 ///
@@ -39,7 +39,7 @@ pub struct Refusals {
 impl Refusals {
     /// Those of a pod: none yet.
     pub fn new(manifest: &Manifest) -> Self {
-        let listed = manifest.annotation(IGNORE).unwrap_or_default();
+        let listed = manifest.annotation(IGNORE_ANNOTATION).unwrap_or_default();
         let ignore = listed.split(|char: char| char == ',' || char.is_whitespace()).filter(|name| !name.is_empty());
         Self { ignore: ignore.map(str::to_owned).collect(), ..Self::default() }
     }
@@ -80,7 +80,7 @@ impl Refusals {
             0 => Ok(()),
             _ => write!(message, "and {left} more; "),
         };
-        _ = write!(message, "to run the pod without a field, list its name in the annotation {IGNORE}");
+        _ = write!(message, "to run the pod without a field, list its name in the annotation {IGNORE_ANNOTATION}");
         Err(Error::unsupported(message))
     }
 }
@@ -124,7 +124,7 @@ mod tests {
 
     fn refusals(ignore: &str) -> Refusals {
         let mut manifest = Manifest::default();
-        manifest.metadata.annotations.insert(IGNORE.into(), ignore.into());
+        manifest.metadata.annotations.insert(IGNORE_ANNOTATION.into(), ignore.into());
         Refusals::new(&manifest)
     }
 

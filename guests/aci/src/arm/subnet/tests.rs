@@ -31,15 +31,15 @@ fn serve(subnet: Option<Value>) -> Rc<RefCell<Option<Value>>> {
     let keeper = kept.clone();
     testing::serve(move |request| {
         if request.url.starts_with("https://login.test") {
-            return Response::new(200).json(&json!({"access_token": "t", "expires_in": 3600}));
+            return Response::new(200).with_json(&json!({"access_token": "t", "expires_in": 3600}));
         }
         assert_eq!((request.path(), request.query("api-version")), (PATH, Some(API_VERSION)));
         if request.method == "PUT" {
             *keeper.borrow_mut() = Some(request.json().unwrap());
         }
         match &*keeper.borrow() {
-            Some(subnet) => Response::new(200).json(subnet),
-            None => Response::new(404).json(&json!({"error": {"code": "NotFound", "message": "no such subnet"}})),
+            Some(subnet) => Response::new(200).with_json(subnet),
+            None => Response::new(404).with_json(&json!({"error": {"code": "NotFound", "message": "no such subnet"}})),
         }
     });
     kept
@@ -146,8 +146,10 @@ fn a_fit_subnet_is_used_while_something_else_of_it_is_changed() {
 #[test]
 fn a_missing_network_is_waited_for_and_named() {
     testing::serve(|request| match request.method.as_str() {
-        "POST" => Response::new(200).json(&json!({"access_token": "t", "expires_in": 3600})),
-        _ => Response::new(404).json(&json!({"error": {"code": "ResourceNotFound", "message": "no such network"}})),
+        "POST" => Response::new(200).with_json(&json!({"access_token": "t", "expires_in": 3600})),
+        _ => {
+            Response::new(404).with_json(&json!({"error": {"code": "ResourceNotFound", "message": "no such network"}}))
+        }
     });
     let error = prepare(Some("10.2.0.0/16")).unwrap_err();
     assert_eq!((error.kind, puts()), (ErrorKind::Unavailable, 0));
@@ -157,8 +159,8 @@ fn a_missing_network_is_waited_for_and_named() {
 #[test]
 fn a_subnet_that_may_not_be_looked_at_is_the_operators_matter() {
     testing::serve(|request| match request.method.as_str() {
-        "POST" => Response::new(200).json(&json!({"access_token": "t", "expires_in": 3600})),
-        _ => Response::new(403).json(&json!({"error": {"code": "AuthorizationFailed", "message": "no right"}})),
+        "POST" => Response::new(200).with_json(&json!({"access_token": "t", "expires_in": 3600})),
+        _ => Response::new(403).with_json(&json!({"error": {"code": "AuthorizationFailed", "message": "no right"}})),
     });
     let error = prepare(None).unwrap_err();
     assert_eq!(error.kind, ErrorKind::PermissionDenied);

@@ -60,8 +60,8 @@ fn a_message_is_code_message_and_details_in_one_line() {
     let details = json!({"error": {"code": "A", "message": "first\nline", "details": [
         {"code": "B", "message": "second"}, {"code": "C"}, {"message": "second"}, {},
     ]}});
-    assert_eq!(put(Response::new(400).json(&details)).message, "A: first line; second; C");
-    assert_eq!(put(Response::new(400).json(&json!({"code": "A", "message": "bare"}))).message, "A: bare");
+    assert_eq!(put(Response::new(400).with_json(&details)).message, "A: first line; second; C");
+    assert_eq!(put(Response::new(400).with_json(&json!({"code": "A", "message": "bare"}))).message, "A: bare");
     let long = put(problem(400, "A", &"é".repeat(5_000))).message;
     assert_eq!(long.chars().count(), 1_001);
 }
@@ -108,10 +108,11 @@ fn with_tokens(accepted: &'static str) -> Arm {
     testing::serve(move |request| {
         if request.url.starts_with("https://login.test/") {
             given.set(given.get() + 1);
-            return Response::new(200).json(&json!({"access_token": format!("t{}", given.get()), "expires_in": 3600}));
+            return Response::new(200)
+                .with_json(&json!({"access_token": format!("t{}", given.get()), "expires_in": 3600}));
         }
         if request.header("authorization") == Some(accepted) {
-            return Response::new(201).json(&json!({"name": "g"}));
+            return Response::new(201).with_json(&json!({"name": "g"}));
         }
         problem(401, "ExpiredAuthenticationToken", "The access token has expired.")
     });
@@ -191,7 +192,7 @@ fn every_kind_of_request_waits_for_its_own_class_alone() {
 #[test]
 fn a_later_page_that_fails_is_an_error() {
     let next = format!("https://arm.test{GROUPS}?page=2");
-    let arm = serve([Response::new(200).json(&json!({"value": [], "nextLink": next})), Response::new(500)]);
+    let arm = serve([Response::new(200).with_json(&json!({"value": [], "nextLink": next})), Response::new(500)]);
     let page = arm.list(None).unwrap();
     assert_eq!(arm.list(page.next.as_deref()).unwrap_err().kind, ErrorKind::Unavailable);
 }
@@ -215,7 +216,7 @@ fn the_limit_of_the_subscriptions_writes_holds_up_all_that_writes() {
 #[test]
 fn a_region_without_room_holds_up_nobody_else() {
     for code in ["ServiceUnavailable", "RegistryErrorResponse", "ContainerGroupTransitioning"] {
-        let made = Response::new(201).json(&json!({"name": "h"}));
+        let made = Response::new(201).with_json(&json!({"name": "h"}));
         let arm = serve([problem(409, code, "x"), made]);
         assert!(arm.put("g", &group("g")).is_err());
         arm.put("h", &group("h")).unwrap();
@@ -231,7 +232,7 @@ fn a_subscription_is_registered_once_whatever_is_asked_first() {
             "/subscriptions/sub/providers/Microsoft.ContainerInstance/register" => {
                 assert_eq!((request.method.as_str(), request.query("api-version")), ("POST", Some("2016-02-01")));
                 asked.set(asked.get() + 1);
-                Response::new(200).json(&json!({"registrationState": "Registering"}))
+                Response::new(200).with_json(&json!({"registrationState": "Registering"}))
             }
             _ => problem(409, "MissingSubscriptionRegistration", "not registered"),
         })
@@ -307,7 +308,7 @@ fn a_quota_of_the_subscription_without_a_wait_holds_up_all_that_writes_too() {
 
 #[test]
 fn each_request_ends_before_the_call_that_it_is_part_of() {
-    let arm = one(Response::new(200).json(&json!({"name": "g"})));
+    let arm = one(Response::new(200).with_json(&json!({"name": "g"})));
     let _ = (arm.get("g"), arm.put("g", &group("g")), arm.stop("g"), arm.delete("g"));
     let timeouts: Vec<_> = sent().iter().map(|request| request.timeout.unwrap().as_secs()).collect();
     assert_eq!(timeouts, [8, 35, 35, 35, 8]);

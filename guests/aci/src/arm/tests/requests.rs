@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_group_is_asked_for_with_token_version_and_name_of_the_program() {
-    let arm = one(Response::new(200).json(&json!({"name": "g", "unknown": 1, "tags": {"a": "b"}})));
+    let arm = one(Response::new(200).with_json(&json!({"name": "g", "unknown": 1, "tags": {"a": "b"}})));
     let found = arm.get("g").unwrap().unwrap();
     assert_eq!((found.name.as_deref(), found.tags.unwrap().len()), (Some("g"), 1));
     let request = &sent()[0];
@@ -40,9 +40,9 @@ fn a_group_that_is_not_there_is_none_and_a_resource_group_that_is_not_is_an_erro
 #[test]
 fn a_listing_is_followed_within_the_resource_manager_only() {
     let listing =
-        |next: &str| Response::new(200).json(&json!({"value": [{"name": "a"}, {"tags": null}], "nextLink": next}));
+        |next: &str| Response::new(200).with_json(&json!({"value": [{"name": "a"}, {"tags": null}], "nextLink": next}));
     let next = format!("https://ARM.test{GROUPS}?api-version=2023-05-01&$skiptoken=x");
-    let arm = serve([listing(&next), Response::new(200).json(&json!({"value": null}))]);
+    let arm = serve([listing(&next), Response::new(200).with_json(&json!({"value": null}))]);
     let page = arm.list(None).unwrap();
     assert_eq!((page.groups.len(), page.next.as_deref()), (2, Some(next.as_str())));
     let last = arm.list(page.next.as_deref()).unwrap();
@@ -75,7 +75,7 @@ fn a_group_that_cannot_be_read_takes_no_other_out_of_the_listing() {
         {"name": "b", "tags": null, "properties": null},
         "none",
     ]);
-    let page = one(Response::new(200).json(&json!({ "value": value }))).list(None).unwrap();
+    let page = one(Response::new(200).with_json(&json!({ "value": value }))).list(None).unwrap();
     let names: Vec<_> = page.groups.iter().filter_map(|group| group.name.as_deref()).collect();
     assert_eq!(names, ["a", "b"]);
 }
@@ -83,7 +83,7 @@ fn a_group_that_cannot_be_read_takes_no_other_out_of_the_listing() {
 #[test]
 fn a_group_is_put_whole_and_the_answer_is_read() {
     let arm = one(Response::new(201)
-        .json(&json!({"name": "g", "properties": {"provisioningState": "Pending", "containers": []}})));
+        .with_json(&json!({"name": "g", "properties": {"provisioningState": "Pending", "containers": []}})));
     let made = arm.put("g", &group("g")).unwrap();
     assert_eq!(made.properties.unwrap().provisioning_state.as_deref(), Some("Pending"));
     let request = &sent()[0];
@@ -93,7 +93,7 @@ fn a_group_is_put_whole_and_the_answer_is_read() {
 
 #[test]
 fn a_group_is_gone_only_when_a_look_says_so() {
-    let still = || Response::new(200).json(&json!({"name": "g"}));
+    let still = || Response::new(200).with_json(&json!({"name": "g"}));
     for (answers, removal, requests) in [
         (vec![still(), missing()], Removal::Gone, 2),
         (vec![Response::new(204), missing()], Removal::Gone, 2),
@@ -112,18 +112,18 @@ fn a_group_is_gone_only_when_a_look_says_so() {
 
 #[test]
 fn logs_are_asked_for_with_times() {
-    let arm = one(Response::new(200).json(&json!({"content": "1970 a\n"})));
+    let arm = one(Response::new(200).with_json(&json!({"content": "1970 a\n"})));
     assert_eq!(arm.logs("g", "c", Some(7)).unwrap(), "1970 a\n");
     assert_eq!(arm.logs("g", "c", None).unwrap(), "1970 a\n");
     let (requests, path) = (sent(), format!("{GROUPS}/g/containers/c/logs"));
     assert_eq!(requests[0].url, format!("https://arm.test{path}?api-version=2023-05-01&tail=7&timestamps=true"));
     assert_eq!(requests[1].url, format!("https://arm.test{path}?api-version=2023-05-01&timestamps=true"));
-    assert_eq!(one(Response::new(200).json(&json!({"content": null}))).logs("g", "c", None).unwrap(), "");
+    assert_eq!(one(Response::new(200).with_json(&json!({"content": null}))).logs("g", "c", None).unwrap(), "");
 }
 
 #[test]
 fn exec_and_attach_give_an_endpoint_whose_password_is_not_printed() {
-    let arm = one(Response::new(200).json(&json!({"webSocketUri": "wss://x/1", "password": "hunter2"})));
+    let arm = one(Response::new(200).with_json(&json!({"webSocketUri": "wss://x/1", "password": "hunter2"})));
     let size = TerminalSize { columns: 120, rows: 40 };
     for (size, expected) in [(Some(size), json!({"rows": 40, "cols": 120})), (None, json!({"rows": 24, "cols": 80}))] {
         let endpoint = arm.exec("g", "c", "/bin/sh", size).unwrap();
