@@ -23,7 +23,7 @@ use vk_sdk::{Error, ErrorKind, Result, debug, sessions::TerminalSize};
 
 use self::refusal::Refusal;
 pub(crate) use self::{
-    client::{Call, segment},
+    client::{Call, LONGEST_CHANGE, segment},
     metrics::{Metrics, Point, Realtime},
     throttle::{Class, admit, asked_wait, is_low},
 };
@@ -108,9 +108,8 @@ impl Arm {
 
     /// Makes a group or changes it. When an answer is lost the group may be there all the same.
     pub(crate) fn put(&self, name: &str, group: &ContainerGroup) -> Result<ContainerGroup> {
-        match self.send(&Call::put(Class::Create, self.group(name), group)) {
+        match self.send(&Call::put(Class::Create, self.group(name), group).hiding(group.secrets())) {
             Ok(answer) => answer.json(),
-            Err(refusal) if refusal.is_missing_registration() => Err(self.register(refusal.error)),
             // What the group is to be in, such as a subnet, which the operator may yet make.
             Err(Refusal { error, .. }) if error.kind == ErrorKind::NotFound => {
                 Err(Error { kind: ErrorKind::Unavailable, ..error })
@@ -128,6 +127,20 @@ impl Arm {
             Err(refusal) => return Err(refusal.error),
         }
         Ok(if self.get(name)?.is_none() { Removal::Gone } else { Removal::Removing })
+    }
+
+    /// Ends a group's containers, and with them what they cost. The group stays.
+    pub(crate) fn stop(&self, name: &str) -> Result<()> {
+        self.request(&Call::post(Class::Action, format!("{}/stop", self.group(name)))).map(drop)
+    }
+
+    /// Whether a request of this class would have to wait, before what leads up to it is asked.
+    ///
+    /// # Errors
+    ///
+    /// `exhausted`, with the rest of the wait.
+    pub(crate) fn ready(&self, class: Class) -> Result<()> {
+        throttle::check(class)
     }
 
     /// A container's log, or the last `tail` lines of it, each begun by its time.

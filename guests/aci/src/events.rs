@@ -16,7 +16,7 @@ use crate::{
 
 /// Without a memory, older events were told in an earlier life of the host.
 const RECENT: Duration = Duration::from_secs(600);
-/// The most events of one group that are looked at.
+/// The most events of one group that are looked at, the latest.
 const MOST: usize = 256;
 
 /// Marks of the events that were told.
@@ -26,8 +26,11 @@ pub(crate) type Told = Vec<u32>;
 pub(crate) fn untold(group: &ContainerGroup, told: Option<&Told>, now: SystemTime) -> (Vec<Event>, Told) {
     let mut events = Vec::new();
     let mut marks = Told::new();
-    for (container, event) in all(group).take(MOST) {
-        let at = event.last_timestamp.as_deref().or(event.first_timestamp.as_deref()).and_then(time::parse);
+    let mut latest: Vec<_> = all(group).map(|(container, event)| (time_of(event), container, event)).collect();
+    // Those without a time happen now.
+    latest.sort_by_key(|(at, ..)| at.unwrap_or(now));
+    let before = latest.len().saturating_sub(MOST);
+    for (at, container, event) in latest.into_iter().skip(before) {
         let reason = event.name.as_deref().unwrap_or_default();
         let message = event.message.as_deref().unwrap_or_default();
         if reason.is_empty() && message.is_empty() {
@@ -55,6 +58,10 @@ pub(crate) fn untold(group: &ContainerGroup, told: Option<&Told>, now: SystemTim
     }
     events.sort_by_key(|event| event.at);
     (events, marks)
+}
+
+fn time_of(event: &ServiceEvent) -> Option<SystemTime> {
+    event.last_timestamp.as_deref().or(event.first_timestamp.as_deref()).and_then(time::parse)
 }
 
 fn all(group: &ContainerGroup) -> impl Iterator<Item = (Option<&str>, &ServiceEvent)> {
@@ -143,6 +150,15 @@ mod tests {
         );
         assert_eq!(reasons(&untold(&group, None, now()).0), ["New"]);
         assert_eq!(reasons(&untold(&group, Some(&Told::new()), now()).0), ["Old", "New"]);
+    }
+
+    #[test]
+    fn of_more_than_are_looked_at_the_latest_are_told() {
+        let at = |second: usize| format!("2023-01-01T00:{:02}:{:02}Z", 50 + second / 60, second % 60);
+        let many: Vec<_> = (0..MOST + 3).map(|number| event(&format!("E{number}"), "Normal", &at(number))).collect();
+        let (events, told) = untold(&group(json!([]), json!(many)), Some(&Told::new()), now());
+        assert_eq!((events.len(), told.len()), (MOST, MOST));
+        assert_eq!((events[0].reason.as_str(), events[MOST - 1].reason.as_str()), ("E3", "E258"));
     }
 
     #[test]

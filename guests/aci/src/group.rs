@@ -4,10 +4,15 @@
 //! One set of types for both directions. Of what the service answers nothing is taken for granted: every member may be
 //! missing, and those that are not known are ignored. What must not be shown to anybody ([`Secret`]) does not print.
 
+mod secrets;
+mod view;
+
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub(crate) use self::view::{ContainerInstanceView, GroupInstanceView, ServiceEvent, State};
 
 /// A value that is sent, and never printed.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +38,6 @@ pub(crate) struct ContainerGroup {
     pub(crate) location: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tags: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) identity: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) properties: Option<GroupProperties>,
 }
@@ -347,66 +350,6 @@ pub(crate) struct ExtensionProperties {
     pub(crate) extension_type: String,
     pub(crate) version: String,
     pub(crate) settings: Value,
-    /// Never shown again by the service.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "or_default")]
-    pub(crate) protected_settings: BTreeMap<String, Secret>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct GroupInstanceView {
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) events: Vec<ServiceEvent>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) state: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct ContainerInstanceView {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) restart_count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) current_state: Option<State>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) previous_state: Option<State>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) events: Vec<ServiceEvent>,
-}
-
-/// The state of a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct State {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) start_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) exit_code: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) finish_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) detail_status: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct ServiceEvent {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) first_timestamp: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) last_timestamp: Option<String>,
-    /// What Kubernetes calls a reason.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) message: Option<String>,
-    /// `Normal` or `Warning`.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub(crate) kind: Option<String>,
 }
 
 /// The service writes `null` where it has nothing.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   create ─> mapping: pod -> group ─> arm: PUT ──────────────┐
-//!   poll, get ─> arm: LIST, GET ─> status: group -> PodStatus ├─> token, budget ─> Azure Resource Manager
+//!   poll, get ─> arm: LIST, GET ─> status: group -> PodStatus ├─> token, throttle ─> Azure Resource Manager
 //!   read_log, open, read_usage ─> arm: logs, exec, attach … ──┘
 //! ```
 //!

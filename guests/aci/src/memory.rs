@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use vk_sdk::{PodId, cache, status::PodStatus};
 
 use crate::{
+    arm::LONGEST_CHANGE,
     clock::milliseconds,
     events::Told,
     group::ContainerGroup,
@@ -41,10 +42,12 @@ pub(crate) struct Memory {
     since: u64,
     /// A mark of the status that was seen last.
     status: u64,
-    /// When it was made, until the service has shown it.
+    /// When it was made at the latest, until the service has shown it. While the request is under way that is to come.
     made: Option<u64>,
     /// When its removal was asked for.
     removed: Option<u64>,
+    /// Whether one that could not be started was stopped, or cannot be.
+    stopped: bool,
     /// When the service was seen to have it no more.
     buried: Option<u64>,
     told: Option<Told>,
@@ -53,6 +56,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// Of a group that a listing names.
+    pub(crate) fn listed(pod: &PodId, group: &ContainerGroup, listing: u64, now: SystemTime) -> Self {
+        Self { provisioning: provisioning(group), listed: listing, ..Self::new(pod, now) }
+    }
+
     /// Of a group of which no more is known than that it is there.
     pub(crate) fn new(pod: &PodId, now: SystemTime) -> Self {
         let now = milliseconds(now);
@@ -66,6 +74,7 @@ impl Memory {
             status: 0,
             made: None,
             removed: None,
+            stopped: false,
             buried: None,
             told: None,
             listed: 0,
@@ -75,12 +84,17 @@ impl Memory {
     /// Of a group that is about to be made.
     pub(crate) fn made(pod: &PodId, now: SystemTime) -> Self {
         let due = after(now, SOONEST);
-        Self { made: Some(milliseconds(now)), told: Some(Told::new()), due, ..Self::new(pod, now) }
+        Self { made: Some(after(now, LONGEST_CHANGE)), told: Some(Told::new()), due, ..Self::new(pod, now) }
     }
 
     /// Of a group that is gone.
     fn buried(pod: &PodId, now: SystemTime) -> Self {
         Self { buried: Some(milliseconds(now)), due: u64::MAX, motion: Motion::Ended, ..Self::new(pod, now) }
+    }
+
+    /// The request to make it is over: it was answered, or may have been carried out all the same.
+    pub(crate) fn asked(&mut self, now: SystemTime) {
+        self.made = Some(milliseconds(now));
     }
 
     /// Takes in what the service says of the group.
@@ -92,6 +106,9 @@ impl Memory {
 
     /// The same of its answer to the request to make the group, which it may not show to others yet.
     pub(crate) fn begun(&mut self, group: &ContainerGroup, status: &PodStatus, now: SystemTime) {
+        if let Some(made) = &mut self.made {
+            *made = milliseconds(now);
+        }
         self.motion = status::motion(group, status);
         self.provisioning = provisioning(group);
         let mark = mark(status);
@@ -148,6 +165,14 @@ impl Memory {
         within(self.removed, REMOVAL, now)
     }
 
+    pub(crate) fn stopped(&mut self) {
+        self.stopped = true;
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     pub(crate) fn is_buried(&self) -> bool {
         self.buried.is_some()
     }
@@ -188,9 +213,10 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Writes it back as it is now; not if another instance has written or removed it since, which knows more.
-    pub(crate) fn write_back(&self) {
-        self.replace(&self.memory, LIFETIME);
+    /// Writes it back as it is now; not if another instance has written or removed it since, which knows more. Says
+    /// whether it holds.
+    pub(crate) fn write_back(&self) -> bool {
+        self.replace(&self.memory, LIFETIME)
     }
 
     /// As [`bury`], under the same condition. Says whether it holds.

@@ -56,6 +56,10 @@ pub(crate) struct Group {
     pub(crate) lingers: Option<Duration>,
     deleted: Option<SystemTime>,
     pub(crate) events: Value,
+    /// Its container ends and is started again, all the time.
+    pub(crate) crashes: bool,
+    /// How often it was stopped.
+    pub(crate) stopped: u32,
     /// In place of what it is.
     pub(crate) provisioning: Option<&'static str>,
 }
@@ -68,6 +72,10 @@ impl Group {
         }
         if now < started {
             return ("Creating", "Pending", json!({"currentState": {"state": "Waiting"}}));
+        }
+        if self.crashes {
+            let end = json!({"state": "Terminated", "exitCode": 1});
+            return ("Succeeded", "Running", json!({"currentState": {"state": "Waiting"}, "previousState": end}));
         }
         match self.ended {
             Some((at, code)) => {
@@ -160,6 +168,11 @@ impl State {
                 }
                 None => Response::new(204),
             },
+            "POST" => {
+                let name = name.strip_suffix("/stop").unwrap_or_else(|| panic!("{request:?}"));
+                self.groups.get_mut(name).unwrap().stopped += 1;
+                Response::new(204)
+            }
             method => panic!("{method} is not known"),
         }
     }
@@ -174,6 +187,8 @@ impl State {
             lingers: None,
             deleted: None,
             events: json!([]),
+            crashes: false,
+            stopped: 0,
             provisioning: None,
         };
         self.groups.insert(name.to_owned(), group);

@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
-use vk_sdk::{Deletion, Error, ErrorKind, Observation, PodId, Result, events, warn};
+use vk_sdk::{Deletion, Error, ErrorKind, Observation, PodId, Result, debug, events, warn};
 
 use crate::{
-    arm::{Arm, Removal},
+    arm::{Arm, Class, Removal},
     clock::now,
     events::untold,
     group::ContainerGroup,
     identity::{group_name, pod_of},
     memory::{self, Memory},
-    status::pod_status,
+    status::{self, pod_status},
 };
 
 /// The pods of this node.
@@ -28,6 +28,10 @@ impl Pods {
     /// Makes a pod's group, or adopts the one that is there.
     pub(crate) fn create(&self, pod: PodId, group: &ContainerGroup) -> Result<Observation> {
         let name = group_name(&self.owner, &pod);
+        // What waits for its turn costs no request. A group that is there already needs none.
+        if memory::of(&pod.uid).is_none() {
+            self.arm.ready(Class::Create)?;
+        }
         if let Some(found) = self.arm.get(&name)? {
             return self.adopt(pod, &name, &found);
         }
@@ -42,10 +46,14 @@ impl Pods {
                 Ok(Observation::new(pod, &status))
             }
             // It may have been made all the same.
-            Err(error) if error.kind == ErrorKind::Unavailable => match self.arm.get(&name) {
-                Ok(Some(found)) => self.adopt(pod, &name, &found),
-                _ => Err(error),
-            },
+            Err(error) if error.kind == ErrorKind::Unavailable => {
+                memory.asked(now());
+                memory::keep(&pod.uid, &memory);
+                match self.arm.get(&name) {
+                    Ok(Some(found)) => self.adopt(pod, &name, &found),
+                    _ => Err(error),
+                }
+            }
             Err(error) => {
                 memory::forget(&pod.uid);
                 Err(error)
@@ -78,6 +86,9 @@ impl Pods {
     /// Removes a pod's group. The service ends containers as it sees fit, so no grace is waited for.
     pub(crate) fn delete(&self, pod: &PodId) -> Result<Deletion> {
         let name = group_name(&self.owner, pod);
+        if !memory::of(&pod.uid).is_some_and(|kept| kept.memory.is_removing(now())) {
+            self.arm.ready(Class::Delete)?;
+        }
         match self.arm.get(&name)? {
             Some(group) if self.is_of(&group, pod) => {}
             Some(_) => {
@@ -129,7 +140,29 @@ impl Pods {
             events::report(&pod, event);
         }
         memory.seen(group, &status, told, now);
+        if status::never_started(group) && !memory.is_stopped() {
+            self.stop(&pod, &mut memory);
+        }
         (Observation::new(pod, &status), memory)
+    }
+
+    /// Stops a group of this node that could not be started. Its pod has failed and may be replaced, but the service goes
+    /// on trying: a group that starts after all would run beside the replacement.
+    fn stop(&self, pod: &PodId, memory: &mut Memory) {
+        let name = group_name(&self.owner, pod);
+        match self.arm.stop(&name) {
+            Ok(()) => memory.stopped(),
+            Err(Error {
+                kind: ErrorKind::Unavailable | ErrorKind::Exhausted | ErrorKind::Conflict, message, ..
+            }) => {
+                debug!(group = name, "not stopped yet: {message}");
+                memory.retry(now());
+            }
+            Err(error) => {
+                warn!(group = name, "not stopped, so it may go on and cost: {}", error.message);
+                memory.stopped();
+            }
+        }
     }
 
     pub(crate) fn is_of(&self, group: &ContainerGroup, pod: &PodId) -> bool {

@@ -25,6 +25,7 @@ use crate::{
     memory::{self, Kept},
     pods::Pods,
     poll::round::Round,
+    status::Motion,
 };
 
 /// The most groups that one poll reads.
@@ -39,6 +40,13 @@ const IDLE_PAUSE: Duration = Duration::from_secs(5);
 /// Set while the service has answered lately.
 const REACHED: &str = "reached";
 const REACHED_FOR: Duration = Duration::from_secs(30);
+/// Since when no group could be read although the service lists them, in milliseconds since 1970.
+const FAILING: &str = "failing";
+/// For so long that may be a matter of the groups.
+const MOST_FAILING: Duration = Duration::from_secs(60);
+/// Set while a group that could not be read was lately spoken of.
+const WARNED: &str = "warned";
+const WARNED_FOR: Duration = Duration::from_secs(60);
 
 impl Pods {
     /// What became of the pods since the cursor.
@@ -64,19 +72,25 @@ impl Pods {
             if reads.is_over() || now() > began + LONGEST {
                 break;
             }
+            if kept.memory.motion == Motion::Running {
+                round.spend();
+            }
             self.read(kept, &mut reads);
         }
         round.end();
+        if reads.learned {
+            cache::remove(FAILING);
+            self.reached();
+        }
         if let Some((name, error)) = reads.failure.take() {
             // Is it the group, or the service? Of the latter the host must know.
-            if !reads.learned && self.arm.list(None).is_err() {
+            if !reads.learned && (is_failing_for_long() || self.arm.list(None).is_err()) {
                 cache::remove(REACHED);
                 return Err(error);
             }
-            warn!(group = name, "not read: {}", error.message);
-        }
-        if reads.learned {
-            self.reached();
+            if cache::replace(WARNED, None, &[], WARNED_FOR) {
+                warn!(group = name, "not read: {}", error.message);
+            }
         }
         let next = Cursor::Changes { listing }.write();
         Ok(Changes::since(reads.observed, reads.removed, next).poll_after(reads.wait.unwrap_or(pause)))
@@ -107,8 +121,10 @@ impl Pods {
                 reads.succeeded();
                 let (observation, memory) = self.look(kept.pod.clone(), &group, kept.memory.clone());
                 kept.memory = memory;
-                kept.write_back();
-                reads.observed.push(observation);
+                // Another instance may have seen it gone since.
+                if kept.write_back() {
+                    reads.observed.push(observation);
+                }
             }
             Ok(None) if kept.memory.may_be_late(now()) => {
                 reads.succeeded();
@@ -129,6 +145,17 @@ impl Pods {
             }
         }
     }
+}
+
+/// Whether no group could be read for so long that it is hardly a matter of the groups.
+fn is_failing_for_long() -> bool {
+    let now = milliseconds(now());
+    let since = cache::get_json::<u64>(FAILING).unwrap_or(now);
+    if since == now {
+        // Where it is lost, it is only told later.
+        let _ = cache::set_json(FAILING, &now, cache::LONGEST);
+    }
+    Duration::from_millis(now.saturating_sub(since)) >= MOST_FAILING
 }
 
 /// What came of reading groups.

@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use vk_sdk::{
-    Aspects, Changes, Cursor, Deletion, Description, Error, Observation, Pod, PodId, Provider, Result, Startup, cache,
-    events,
+    Aspects, Changes, Cursor, Deletion, Description, Error, Observation, Pod, PodId, Provider, Result, Startup, events,
+    warn,
 };
 
 use crate::{arm::Arm, contents, mapping, pods::Pods, settings::Settings};
-
-/// Set once the subnet has been prepared.
-const SUBNET: &str = "subnet";
 
 pub(crate) struct Aci {
     pub(crate) settings: Settings,
@@ -23,16 +20,19 @@ impl Provider for Aci {
 
     fn configure(startup: Startup) -> Result<Self> {
         let settings = Settings::read(&startup)?;
+        if settings.network.as_ref().is_some_and(|network| network.dns.is_none()) {
+            warn!(
+                "pods are in a subnet, and the cluster's name server is not set: they find no Service by its name; set \
+                 KUBE_DNS_IP or KubeDNSIP"
+            );
+        }
         let pods = Pods { arm: Arm::new(&settings), owner: settings.owner.clone() };
         Ok(Self { settings, pods })
     }
 
     fn describe(&self) -> Result<Description> {
-        if let Some(network) = &self.settings.network
-            && cache::get(SUBNET).is_none()
-        {
+        if let Some(network) = &self.settings.network {
             self.pods.arm.prepare_subnet(network)?;
-            cache::set(SUBNET, &[], cache::LONGEST);
         }
         self.pods.check()?;
         Ok(description(&self.settings))

@@ -70,6 +70,12 @@ pub(crate) fn motion(group: &ContainerGroup, status: &PodStatus) -> Motion {
     if is_settled && runs && has_address { Motion::Running } else { Motion::Moving }
 }
 
+/// Whether the service gave up on starting the group, which does not say that it tries no more.
+pub(crate) fn never_started(group: &ContainerGroup) -> bool {
+    let state = group.properties.as_ref().and_then(|properties| properties.provisioning_state.as_deref());
+    matches!(state, Some("Failed" | "Canceled"))
+}
+
 /// What is said of the pod as a whole.
 #[derive(Default)]
 struct Verdict {
@@ -98,8 +104,8 @@ impl Verdict {
             "Failed" => phase(Phase::Failed),
             "Canceled" => failed("Canceled", "The creation of the container group was canceled".to_owned()),
             "Stopped" => failed("Stopped", "The container group was stopped".to_owned()),
-            "Creating" | "Repairing" | "Pending" | "Accepted" => phase(Phase::Pending),
-            // `Unhealthy`, and what is not known: the containers say more.
+            "Creating" | "Pending" | "Accepted" => phase(Phase::Pending),
+            // `Unhealthy`, `Repairing`, and what is not known: the containers say more.
             _ => Self::default(),
         }
     }

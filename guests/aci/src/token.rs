@@ -21,6 +21,8 @@ use crate::{
 const KEY: &str = "token";
 /// There while an instance renews the token.
 const RENEWING: &str = "token/renewing";
+/// There while an instance gets the first one, or one in place of a token that was refused or has ended.
+const FETCHING: &str = "token/fetching";
 /// There while credentials that were refused are not tried again.
 const REFUSED: &str = "token/refused";
 
@@ -33,6 +35,12 @@ const RENEWAL: Duration = Duration::from_secs(20);
 const REFUSAL: Duration = Duration::from_secs(20);
 /// The metadata service is on the same machine, but may itself ask the directory.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// For a new one in time nobody waits long: the old one is good.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long an instance is believed to get a token, if nothing is heard of it: it may have ended.
+const UNDER_WAY: Duration = Duration::from_secs(22);
+/// How long the others wait for it.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Times are milliseconds since 1970.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,7 +60,7 @@ pub(crate) fn token(settings: &Settings) -> Result<Secret> {
             if !cache::replace(RENEWING, None, b"1", RENEWAL) {
                 return Ok(known.token);
             }
-            match fetch(settings) {
+            match fetch(settings, RENEWAL_TIMEOUT) {
                 Ok(token) => {
                     cache::remove(RENEWING);
                     Ok(token)
@@ -65,7 +73,7 @@ pub(crate) fn token(settings: &Settings) -> Result<Secret> {
         }
         None => match cache::get_json::<Error>(REFUSED) {
             Some(error) => Err(error),
-            None => fetch(settings),
+            None => fetch_alone(settings),
         },
     }
 }
@@ -84,9 +92,22 @@ pub(crate) fn refuse(error: &Error) {
     }
 }
 
-fn fetch(settings: &Settings) -> Result<Secret> {
+/// Gets a token where there is none, while the others wait: the directory is asked once for all.
+fn fetch_alone(settings: &Settings) -> Result<Secret> {
+    if !cache::replace(FETCHING, None, b"1", UNDER_WAY) {
+        return Err(Error::unavailable("another request is getting a token").after(TURN));
+    }
+    // It may have come meanwhile.
+    let now = clock::milliseconds(clock::now());
+    let known = cache::get_json::<Known>(KEY).filter(|known| now < known.ends);
+    let token = known.map_or_else(|| fetch(settings, TIMEOUT), |known| Ok(known.token));
+    cache::remove(FETCHING);
+    token
+}
+
+fn fetch(settings: &Settings, timeout: Duration) -> Result<Secret> {
     let permit = admit(Class::Token)?;
-    let response = request(settings).timeout(TIMEOUT).send()?;
+    let response = request(settings).timeout(timeout).send()?;
     permit.learn(&response);
     if response.status() != 200 {
         let error = answer::refused(&response, &settings.identity);

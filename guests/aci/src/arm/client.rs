@@ -13,8 +13,10 @@ use super::{
 };
 use crate::{group::Secret, token};
 
-/// A read that hangs leaves time for others within one call of the host.
+/// A read that hangs leaves time for others within one call of the host, which lasts 60 s at most.
 const LONGEST_READ: Duration = Duration::from_secs(8);
+/// A change that hangs leaves time to read what became of it.
+pub(crate) const LONGEST_CHANGE: Duration = Duration::from_secs(35);
 
 /// A request that is being put together.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct Call {
     /// In place of that of container groups.
     api_version: Option<String>,
     body: Option<Result<Vec<u8>>>,
+    /// What an answer may repeat of the body, and errors must not.
+    secrets: Vec<Secret>,
 }
 
 #[derive(Debug)]
@@ -38,7 +42,7 @@ enum Target {
 
 impl Call {
     fn new(method: &'static str, class: Class, target: Target) -> Self {
-        Self { method, class, target, query: String::new(), api_version: None, body: None }
+        Self { method, class, target, query: String::new(), api_version: None, body: None, secrets: Vec::new() }
     }
 
     /// A GET of an escaped path.
@@ -72,6 +76,12 @@ impl Call {
     /// Asks another API than that of container groups.
     pub(crate) fn api_version(mut self, version: &str) -> Self {
         self.api_version = Some(version.to_owned());
+        self
+    }
+
+    /// Keeps these out of errors.
+    pub(crate) fn hiding(mut self, secrets: Vec<Secret>) -> Self {
+        self.secrets = secrets;
         self
     }
 
@@ -122,7 +132,18 @@ impl Arm {
         self.send(call).map_err(|refusal| refusal.error)
     }
 
+    /// The same, with what is known of a refusal. Whatever is asked of container groups first finds that the subscription
+    /// is not registered for them.
     pub(super) fn send(&self, call: &Call) -> std::result::Result<Answer, Refusal> {
+        match self.authorized(call) {
+            Err(refusal) if refusal.is_missing_registration() && call.api_version.is_none() => {
+                Err(Refusal { error: self.register(refusal.error), ..refusal })
+            }
+            other => other,
+        }
+    }
+
+    fn authorized(&self, call: &Call) -> std::result::Result<Answer, Refusal> {
         let token = token::token(&self.settings)?;
         let refusal = match self.send_with(call, &token) {
             Err(refusal) if refusal.status == 401 => refusal,
@@ -151,18 +172,17 @@ impl Arm {
         if let Some(body) = &call.body {
             request = request.header("content-type", "application/json").body(body.clone()?);
         }
-        if call.class == Class::Read {
-            request = request.timeout(LONGEST_READ);
-        }
+        let longest = if call.class == Class::Read { LONGEST_READ } else { LONGEST_CHANGE };
         let permit = throttle::admit(call.class)?;
-        let response = request.send()?;
-        permit.learn(&response);
+        let response = request.timeout(longest).send()?;
+        let wait = permit.learn(&response);
         if (200..300).contains(&response.status()) {
             return Ok(Answer { response, asked });
         }
-        let refusal = Refusal::read(&response, &asked, &self.settings);
-        if refusal.status == 429 && refusal.code == "SubscriptionRequestsThrottled" {
-            let wait = throttle::asked_wait(&response).unwrap_or_default();
+        let refusal = Refusal::read(&response, &asked, &call.secrets, &self.settings);
+        if let Some(wait) = wait
+            && refusal.code == "SubscriptionRequestsThrottled"
+        {
             call.class.counted_with().iter().for_each(|class| throttle::hold(*class, wait));
         }
         Err(refusal)
@@ -175,17 +195,19 @@ impl Arm {
                 let version = call.api_version.as_ref().unwrap_or(&self.settings.api_version);
                 Ok(format!("{base}{path}?api-version={}{}", segment(version), call.query))
             }
+            // Behind a proxy the service names another host than the one that it is reached at. The token goes to none but
+            // that one.
             Target::Link(url) => {
-                let inside = url
-                    .get(..base.len())
-                    .filter(|origin| origin.eq_ignore_ascii_case(base))
-                    .and_then(|_| url.get(base.len()..))
-                    .filter(|rest| rest.starts_with('/'));
-                match inside {
-                    Some(rest) => Ok(format!("{base}{rest}")),
-                    // The token goes to nobody else.
+                let place = url.split_once("://").and_then(|(_, rest)| Some(rest.split_at(rest.find('/')?).1));
+                let groups = self.groups();
+                let query = place.and_then(|place| place.split_once('?')).and_then(|(path, query)| {
+                    let start = path.len().checked_sub(groups.len())?;
+                    path.get(start..)?.eq_ignore_ascii_case(&groups).then_some(query)
+                });
+                match query {
+                    Some(query) => Ok(format!("{base}{groups}?{query}")),
                     None => Err(Error::internal(format!(
-                        "the resource manager's listing goes on at another place than {base}: not followed"
+                        "the resource manager's listing goes on at another place than {base}{groups}: not followed"
                     ))),
                 }
             }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use vk_sdk::{Error, ErrorKind, http};
 
 use super::throttle;
-use crate::settings::Settings;
+use crate::{group::Secret, settings::Settings};
 
 /// How long a pod waits for resources that the region or the subscription does not have.
 const CAPACITY: Duration = Duration::from_secs(60);
@@ -16,6 +16,8 @@ const REGISTRY: Duration = Duration::from_secs(60);
 const TRANSITION: Duration = Duration::from_secs(5);
 /// How much of the service's text goes into a message, in characters.
 const LONGEST: usize = 1_000;
+/// The shortest secret that is looked for in the service's text: shorter ones are in many by chance.
+const SHORTEST_SECRET: usize = 4;
 /// How much of an answer in another form does.
 const QUOTED: usize = 200;
 
@@ -54,14 +56,14 @@ struct Problem {
 }
 
 impl Refusal {
-    /// Reads an answer to what was `asked`, such as `GET https://…`.
-    pub(super) fn read(response: &http::Response, asked: &str, settings: &Settings) -> Self {
+    /// Reads an answer to what was `asked`, such as `GET https://…`. It may repeat what was sent: `secrets` are left out.
+    pub(super) fn read(response: &http::Response, asked: &str, secrets: &[Secret], settings: &Settings) -> Self {
         let status = response.status();
         let problem = problem(response.body());
         let code = problem.code.clone().unwrap_or_default();
         let message = match text(&problem) {
-            Some(text) => shortened(&text, LONGEST),
-            None => format!("{asked} answered {status}{}", quoted(response.body())),
+            Some(text) => shortened(&without(secrets, text), LONGEST),
+            None => format!("{asked} answered {status}{}", quoted(response.body(), secrets)),
         };
         let (kind, usual_wait, remedy) = meaning(status, &code, &message, settings);
         let mut error = Error::new(kind, format!("{message}{remedy}"));
@@ -97,6 +99,10 @@ fn meaning(status: u16, code: &str, message: &str, settings: &Settings) -> (Erro
         (409, "RegistryErrorResponse") => (ErrorKind::Exhausted, Some(REGISTRY), nothing),
         (409, "ContainerGroupTransitioning") => (ErrorKind::Conflict, Some(TRANSITION), nothing),
         (400..=409, _) if is_capacity(status, code, message) => (ErrorKind::Exhausted, Some(CAPACITY), nothing),
+        // What the operator made for groups to be in, and may yet mend.
+        (400 | 404, _) if is_network(code) => (ErrorKind::Unavailable, None, nothing),
+        // The rule is about what the pod asks for, not about the credentials.
+        (403, "RequestDisallowedByPolicy") => (ErrorKind::Invalid, None, nothing),
         (401, _) => (ErrorKind::Unauthenticated, None, nothing),
         (403, _) => (ErrorKind::PermissionDenied, None, nothing),
         (404, "") => (ErrorKind::Unavailable, None, nothing),
@@ -114,6 +120,11 @@ fn is_capacity(status: u16, code: &str, message: &str) -> bool {
         || code.ends_with("QuotaReached")
         || code.ends_with("QuotaExceeded")
         || (status == 409 && message.contains("quota") && message.contains("exceeded"))
+}
+
+/// Whether it is the subnet of all groups that is missing or not delegated to the service.
+fn is_network(code: &str) -> bool {
+    code == "VirtualNetworkNotFound" || code.starts_with("Subnet") || code.contains("Delegation")
 }
 
 fn problem(body: &[u8]) -> Problem {
@@ -139,13 +150,18 @@ fn text(problem: &Problem) -> Option<String> {
     Some(text)
 }
 
-fn quoted(body: &[u8]) -> String {
+fn quoted(body: &[u8], secrets: &[Secret]) -> String {
     if body.starts_with(&[0x1f, 0x8b]) {
         return ": compressed data".to_owned();
     }
-    let body = String::from_utf8_lossy(body);
+    let body = without(secrets, String::from_utf8_lossy(body).into_owned());
     let body = body.trim();
     if body.is_empty() { " without saying why".to_owned() } else { format!(": {}", shortened(body, QUOTED)) }
+}
+
+fn without(secrets: &[Secret], text: String) -> String {
+    let secrets = secrets.iter().filter(|Secret(secret)| secret.len() >= SHORTEST_SECRET);
+    secrets.fold(text, |text, Secret(secret)| if text.contains(secret) { text.replace(secret, "…") } else { text })
 }
 
 fn shortened(text: &str, most: usize) -> String {

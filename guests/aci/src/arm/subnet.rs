@@ -21,20 +21,22 @@ impl Arm {
     ///
     /// # Errors
     ///
-    /// `invalid` if the subnet cannot be made fit, and `unavailable` while it is being changed.
+    /// `invalid` if the subnet cannot be made fit, and `unavailable` while it is being changed, or its network is missing.
     pub(crate) fn prepare_subnet(&self, network: &Network) -> Result<()> {
         let path = subnet_path(network);
         let key = format!("subnet{path}");
         if cache::get(&key).is_some() {
             return Ok(());
         }
-        let found =
-            self.subnet(&path).map_err(|error| error.context(format!("looking up the subnet {}", network.subnet)))?;
+        let found = self
+            .subnet(&path, network)
+            .map_err(|error| error.context(format!("looking up the subnet {}", network.subnet)))?;
         let wanted = match found {
             None => Some(new_subnet(network)?),
             Some(subnet) => {
-                settled(&subnet, network)?;
-                changed_subnet(subnet, network)?
+                let is_settled = settled(&subnet, network);
+                let wanted = changed_subnet(subnet, network)?;
+                wanted.map(|subnet| is_settled.map(|()| subnet)).transpose()?
             }
         };
         if let Some(subnet) = wanted {
@@ -49,9 +51,15 @@ impl Arm {
         Ok(())
     }
 
-    fn subnet(&self, path: &str) -> Result<Option<Value>> {
+    fn subnet(&self, path: &str, network: &Network) -> Result<Option<Value>> {
         match self.send(&Call::get(Class::Read, path.to_owned()).api_version(API_VERSION)) {
             Ok(answer) => answer.json().map(Some),
+            // This is the word for what the subnet is in.
+            Err(refusal) if refusal.code == "ResourceNotFound" => Err(Error::unavailable(format!(
+                "the virtual network {} is not in the resource group {} of the subscription {}: make it, or correct \
+                 ACI_VNET_NAME or VNetName",
+                network.vnet, network.resource_group, network.subscription
+            ))),
             Err(refusal) if refusal.is_missing_resource() => Ok(None),
             Err(refusal) => Err(refusal.error),
         }

@@ -71,6 +71,17 @@ impl Class {
         }
     }
 
+    /// Whether a quota that answers name, such as `subscription-reads`, is of this class.
+    fn is_counted_by(self, quota: &str) -> bool {
+        match self {
+            Self::Read => quota.ends_with("-reads"),
+            Self::Create => quota.ends_with("-writes") || quota.contains("resource-requests"),
+            Self::Delete => quota.ends_with("-deletes"),
+            Self::Action => quota.ends_with("-writes"),
+            Self::Token => false,
+        }
+    }
+
     fn key(self) -> String {
         format!("throttle/{}", self.name())
     }
@@ -99,6 +110,21 @@ impl State {
     fn is_tight(&self) -> bool {
         self.refusals > 0 || self.remaining == Some(0)
     }
+
+    /// Whether a request may be sent now.
+    fn check(&self, class: Class, now: u64) -> Result<()> {
+        if now < self.until {
+            return Err(held(class, self.until - now));
+        }
+        if self.is_tight() && now < self.trying {
+            return Err(Error::exhausted(format!(
+                "the service's quota of {} requests is used up: another request is trying whether it is again",
+                class.name()
+            ))
+            .after(TURN));
+        }
+        Ok(())
+    }
 }
 
 /// Leave to send one request. Dropped, it says that no answer came.
@@ -114,18 +140,9 @@ pub(crate) struct Permit {
 /// Leave to send a request of this class now.
 pub(crate) fn admit(class: Class) -> Result<Permit> {
     change(class, |state, now| {
-        if now < state.until {
-            return Err(held(class, state.until - now));
-        }
+        state.check(class, now)?;
         let tries = state.is_tight();
         if tries {
-            if now < state.trying {
-                return Err(Error::exhausted(format!(
-                    "the service's quota of {} requests is used up: another request is trying whether it is again",
-                    class.name()
-                ))
-                .after(TURN));
-            }
             state.trying = now + milliseconds(UNDER_WAY);
         }
         state.remaining = state.remaining.map(|left| left.saturating_sub(1));
@@ -135,6 +152,13 @@ pub(crate) fn admit(class: Class) -> Result<Permit> {
     .unwrap_or_else(|| {
         Err(Error::exhausted(format!("too many {} requests at the same time", class.name())).after(TURN))
     })
+}
+
+/// Whether a request of this class would have to wait. Takes nothing of the quota.
+pub(super) fn check(class: Class) -> Result<()> {
+    let now = clock::milliseconds(clock::now());
+    let state: State = cache::get_json(&class.key()).unwrap_or_default();
+    state.check(class, now)
 }
 
 /// Holds up a class whose requests the service counts together with those of one that it has refused.
@@ -162,11 +186,13 @@ fn held(class: Class, rest: u64) -> Error {
 }
 
 impl Permit {
-    /// Takes note of what an answer says of the quota.
-    pub(crate) fn learn(mut self, response: &http::Response) {
+    /// Takes note of what an answer says of the quota. Answers with the wait of the class, if the request was refused for
+    /// it.
+    pub(crate) fn learn(mut self, response: &http::Response) -> Option<Duration> {
         let (number, tries) = (self.number, std::mem::take(&mut self.tries));
-        let (status, asked, left) = (response.status(), asked_wait(response), remaining(response));
-        let refused = status == 429 || (status == 503 && asked.is_some());
+        let (status, asked, left) = (response.status(), asked_wait(response), remaining(self.class, response));
+        // Of groups, 503 is about the one alone; the directory is one for all.
+        let refused = status == 429 || (status == 503 && asked.is_some() && self.class == Class::Token);
         change(self.class, |state, now| {
             if tries {
                 state.trying = 0;
@@ -181,7 +207,7 @@ impl Permit {
                 // The millisecond that has begun is not over.
                 state.until = state.until.max(now + milliseconds(wait) + 1);
                 state.remaining = None;
-                return;
+                return Some(wait);
             }
             if status < 500 && number > state.refused {
                 state.refusals = 0;
@@ -196,7 +222,9 @@ impl Permit {
                 None if (200..300).contains(&status) => state.remaining = None,
                 None => {}
             }
-        });
+            None
+        })
+        .flatten()
     }
 }
 
@@ -236,11 +264,12 @@ fn unnamed(refusals: u32) -> Duration {
     FIRST.saturating_mul(2_u32.saturating_pow(refusals.saturating_sub(1))).min(LONGEST_UNNAMED)
 }
 
-/// The least that is left of any quota.
-fn remaining(response: &http::Response) -> Option<u64> {
-    let quotas = response
-        .headers()
-        .filter(|(name, _)| name.get(..REMAINING.len()).is_some_and(|start| start.eq_ignore_ascii_case(REMAINING)));
+/// The least that is left of any quota of this class.
+fn remaining(class: Class, response: &http::Response) -> Option<u64> {
+    let quotas = response.headers().filter(|(name, _)| {
+        let name = name.to_ascii_lowercase();
+        name.strip_prefix(REMAINING).is_some_and(|quota| class.is_counted_by(quota))
+    });
     quotas.filter_map(|(_, value)| value.trim().parse().ok()).min()
 }
 

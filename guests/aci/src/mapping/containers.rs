@@ -5,7 +5,7 @@ use vk_sdk::{Result, manifest};
 use super::{Context, Notes, environment, ports, probes, resources, security, volumes::Volumes};
 use crate::group::{Container, ContainerProperties};
 
-/// How many containers a group has at most.
+/// How many containers a group has at most, init containers included.
 const MOST: usize = 60;
 
 /// The containers, in the order of the pod.
@@ -16,9 +16,10 @@ pub(super) fn containers(
     notes: &mut Notes,
 ) -> Result<Vec<Container>> {
     let asked = &context.manifest.spec.containers;
-    if asked.len() > MOST {
-        notes
-            .refuse("spec.containers", format!("a group has at most {MOST} containers, and these are {}", asked.len()));
+    let count = asked.len() + context.manifest.spec.init_containers.len();
+    if count > MOST {
+        let why = format!("a group has at most {MOST} containers, init containers included, and these are {count}");
+        notes.refuse("spec.containers", why);
     }
     if context.windows() && asked.len() > 1 {
         notes.refuse("spec.containers", "ACI has groups of several containers for Linux only");
@@ -47,6 +48,10 @@ pub(super) fn containers(
         };
         let liveness_probe = probe("livenessProbe", &container.liveness_probe);
         let readiness_probe = probe("readinessProbe", &container.readiness_probe);
+        if readiness_probe.is_some() {
+            let why = "ACI does not tell what it finds, so that a container is ready while it runs";
+            notes.ignore(format!("{field}.readinessProbe"), why);
+        }
         let mut properties = common(context, container, &field, volumes, confidential, notes)?;
         properties.ports = ports::ports(container, &field, notes);
         properties.resources = Some(needs.resources());

@@ -16,10 +16,13 @@ pub(super) fn config(context: &Context<'_>, notes: &mut Notes) -> Option<DnsConf
     let spec = &context.manifest.spec;
     let own = spec.dns_config.clone().unwrap_or_default();
     let network = context.settings.network.as_ref().filter(|_| !context.windows());
-    let cluster = network.filter(|network| {
-        let policy = matches!(spec.dns_policy, DnsPolicy::ClusterFirst | DnsPolicy::ClusterFirstWithHostNet);
-        policy && network.dns.is_some()
-    });
+    let policy = matches!(spec.dns_policy, DnsPolicy::ClusterFirst | DnsPolicy::ClusterFirstWithHostNet);
+    let cluster = network.filter(|network| policy && network.dns.is_some());
+    if policy && network.is_some() && cluster.is_none() {
+        let message =
+            "the node has no KUBE_DNS_IP, the address of the cluster's name server: names of Services are not found";
+        notes.warn("MissingClusterDNS", message.to_owned());
+    }
 
     let mut servers: Vec<String> = cluster.and_then(|network| network.dns.clone()).into_iter().collect();
     extend(&mut servers, own.nameservers);

@@ -33,7 +33,7 @@ pub(super) fn variables(env: &[EnvVar], container: &str, notes: &mut Notes) -> V
     for variable in env {
         let name = &variable.name;
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if plain && name.len() > LONGEST_NAME && is_of_a_service(name) {
+        if plain && name.len() > LONGEST_NAME && is_of_a_service(name, env) {
             left_out.push(name.as_str());
         } else if !plain || name.is_empty() || name.len() > LONGEST_NAME {
             let why = format!("ACI takes names of 1 to {LONGEST_NAME} letters, digits and _");
@@ -61,12 +61,20 @@ pub(super) fn variables(env: &[EnvVar], container: &str, notes: &mut Notes) -> V
 
 /// Whether the variable is one of those that every pod of a namespace gets for each Service: no pod asked for it, so
 /// none is refused for it.
-fn is_of_a_service(name: &str) -> bool {
-    name.ends_with("_SERVICE_HOST")
-        || name.contains("_SERVICE_PORT")
-        || name.ends_with("_PORT")
-        || ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| {
-            let end = name.rsplit_once(protocol).map(|(_, end)| end);
-            end.is_some_and(|end| matches!(end, "" | "_PROTO" | "_PORT" | "_ADDR"))
-        })
+fn is_of_a_service(name: &str, env: &[EnvVar]) -> bool {
+    let mut services = env.iter().filter_map(|variable| variable.name.strip_suffix("_SERVICE_HOST"));
+    services.any(|service| name.strip_prefix(service).is_some_and(tells_of_a_service))
+}
+
+/// Whether a variable's name ends so after that of a Service.
+fn tells_of_a_service(end: &str) -> bool {
+    if matches!(end, "_SERVICE_HOST" | "_SERVICE_PORT" | "_PORT") || end.starts_with("_SERVICE_PORT_") {
+        return true;
+    }
+    let parts: Vec<_> = end.strip_prefix("_PORT_").into_iter().flat_map(|end| end.split('_')).collect();
+    let (port, protocol) = match parts.as_slice() {
+        [port, protocol] | [port, protocol, "PROTO" | "PORT" | "ADDR"] => (*port, *protocol),
+        _ => return false,
+    };
+    port.parse::<u16>().is_ok() && matches!(protocol, "TCP" | "UDP" | "SCTP")
 }

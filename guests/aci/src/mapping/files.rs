@@ -3,13 +3,20 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use vk_sdk::{Error, File, Result};
+use serde::Deserialize;
+use vk_sdk::{Error, File, Result, manifest};
 
 use super::{Context, Notes};
 use crate::group::{EmptyDirVolume, Secret, Volume};
 
 /// The mode that Kubernetes gives files where nothing else is asked for.
 const DEFAULT_MODE: u32 = 0o644;
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Modes {
+    default_mode: Option<u32>,
+}
 
 /// The files of a volume as the host has resolved them.
 pub(super) fn of<'a>(context: &Context<'a>, volume: &str) -> Result<&'a [File]> {
@@ -19,19 +26,31 @@ pub(super) fn of<'a>(context: &Context<'a>, volume: &str) -> Result<&'a [File]> 
 }
 
 /// A volume of files. One without any is an empty directory: the service has no empty secrets.
-pub(super) fn volume(name: String, field: &str, files: &[File], notes: &mut Notes) -> Volume {
+pub(super) fn volume(
+    name: String,
+    field: &str,
+    asked: &manifest::Volume,
+    files: &[File],
+    notes: &mut Notes,
+) -> Result<Volume> {
     if let Some(file) = files.iter().find(|file| is_in_folder(file)) {
         notes.refuse(field, format!("ACI has no folders in volumes of files, such as that of {:?}", file.path));
     }
     if files.iter().any(|file| file.mode != DEFAULT_MODE) {
-        notes.ignore(format!("{field}.mode"), "ACI sets the modes of files itself");
+        let kind = asked.kind();
+        let modes = match asked.read::<Modes>()?.default_mode {
+            Some(mode) if mode != DEFAULT_MODE => "defaultMode",
+            _ if kind == "projected" => "sources",
+            _ => "items",
+        };
+        notes.ignore(format!("{field}.{kind}.{modes}"), "ACI sets the modes of files itself");
     }
     let encoded = |file: &File| (file.path.clone(), Secret(BASE64_STANDARD.encode(&file.data)));
     let secret: BTreeMap<_, _> = files.iter().filter(|file| !is_in_folder(file)).map(encoded).collect();
     if secret.is_empty() {
-        return Volume { name, empty_dir: Some(EmptyDirVolume {}), ..Volume::default() };
+        return Ok(Volume { name, empty_dir: Some(EmptyDirVolume {}), ..Volume::default() });
     }
-    Volume { name, secret: Some(secret), ..Volume::default() }
+    Ok(Volume { name, secret: Some(secret), ..Volume::default() })
 }
 
 fn is_in_folder(file: &File) -> bool {

@@ -33,7 +33,7 @@ mod volumes;
 use std::collections::BTreeMap;
 
 use vk_sdk::{
-    OperatingSystem, Pod, Result,
+    Error, OperatingSystem, Pod, Result,
     manifest::{Manifest, Refusals},
 };
 
@@ -76,11 +76,24 @@ struct Notes {
     warnings: Vec<Warning>,
     /// Fields that are passed over, by the reason why.
     ignored: BTreeMap<&'static str, Vec<String>>,
+    /// What is missing outside of the pod, and may yet come.
+    missing: Option<Error>,
 }
 
 impl Notes {
     fn refuse(&mut self, field: impl Into<String>, why: impl Into<String>) {
         self.refusals.refuse(field, why);
+    }
+
+    /// As [`refuse`](Self::refuse), for what may be mended without a change of the pod: the host tries again.
+    fn refuse_for_now(&mut self, manifest: &Manifest, field: &str, why: &str) {
+        let mut alone = Refusals::new(manifest);
+        alone.refuse(field, why);
+        if alone.finish().is_ok() {
+            self.refusals.refuse(field, why);
+        } else {
+            self.missing.get_or_insert_with(|| Error::internal(format!("{field}: {why}")));
+        }
     }
 
     fn ignore(&mut self, field: String, why: &'static str) {
@@ -101,6 +114,9 @@ impl Notes {
     /// What the user is told, if nothing is refused.
     fn finish(mut self) -> Result<Vec<Warning>> {
         let passed_over = self.refusals.finish()?;
+        if let Some(missing) = self.missing {
+            return Err(missing);
+        }
         if !self.ignored.is_empty() {
             let fields: Vec<_> =
                 self.ignored.iter().map(|(why, fields)| format!("{}: {why}", fields.join(", "))).collect();
@@ -118,11 +134,13 @@ impl Notes {
 ///
 /// # Errors
 ///
-/// `unsupported`, naming all fields that the service cannot honour, and `invalid` for what makes no sense.
+/// `unsupported`, naming all fields that the service cannot honour, `invalid` for what makes no sense, and `internal` for
+/// what a Secret lacks.
 pub(crate) fn container_group(pod: &Pod, settings: &Settings) -> Result<Mapped> {
     let manifest = &Manifest::parse(&pod.manifest)?;
     let context = &Context { pod, manifest, settings };
-    let mut notes = Notes { refusals: Refusals::new(manifest), warnings: Vec::new(), ignored: BTreeMap::new() };
+    let mut notes =
+        Notes { refusals: Refusals::new(manifest), warnings: Vec::new(), ignored: BTreeMap::new(), missing: None };
 
     let confidential = security::confidential(manifest);
     fields::check(context, confidential.is_some(), &mut notes)?;
@@ -136,7 +154,7 @@ pub(crate) fn container_group(pod: &Pod, settings: &Settings) -> Result<Mapped> 
         containers,
         init_containers,
         volumes: volumes.list,
-        image_registry_credentials: registry::credentials(&pod.logins, &mut notes),
+        image_registry_credentials: registry::credentials(context, &mut notes),
         restart_policy: Some(manifest.spec.restart_policy.as_str().to_owned()),
         os_type: Some(if context.windows() { "Windows" } else { "Linux" }.to_owned()),
         diagnostics: diagnostics(context),

@@ -25,11 +25,7 @@ pub(super) fn extensions(context: &Context<'_>) -> Vec<Extension> {
     if settings.network.is_none() || context.windows() || !settings.realtime_metrics {
         return Vec::new();
     }
-    let properties = ExtensionProperties {
-        extension_type: NAME.to_owned(),
-        version: "1.0".to_owned(),
-        settings: json!({}),
-        ..ExtensionProperties::default()
-    };
+    let properties =
+        ExtensionProperties { extension_type: NAME.to_owned(), version: "1.0".to_owned(), settings: json!({}) };
     vec![Extension { name: NAME.to_owned(), properties }]
 }

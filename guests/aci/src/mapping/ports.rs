@@ -74,7 +74,11 @@ pub(super) fn address(
             annotations::PUBLIC_IP
         );
         notes.refuse("spec.containers.ports", why);
-        ports.truncate(MOST_PUBLIC);
+        let left_out = ports.split_off(MOST_PUBLIC);
+        let left_out =
+            left_out.iter().map(|port| format!("{}/{}", port.port, port.protocol.as_deref().unwrap_or("TCP")));
+        let left_out = left_out.collect::<Vec<_>>().join(", ");
+        notes.warn("PortsLeftOut", format!("not reached at the public address: {left_out}"));
     }
     let dns_name_label = label.map(|(_, label)| label.to_owned());
     Ok(Some(IpAddress { ports, kind: Some("Public".to_owned()), dns_name_label, ..IpAddress::default() }))

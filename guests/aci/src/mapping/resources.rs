@@ -61,7 +61,15 @@ fn cpu(amounts: &BTreeMap<String, String>, field: &str) -> Result<Option<u64>> {
 }
 
 fn memory(amounts: &BTreeMap<String, String>, field: &str) -> Result<Option<u64>> {
-    Ok(quantity(amounts, "memory", field)?.map(|memory| memory.units() / 100_000_000))
+    Ok(quantity(amounts, "memory", field)?.map(|memory| stepped(memory.units())))
+}
+
+/// An amount of memory in the service's steps: the one below, as the service's own tools have it, but the one above where
+/// the container would lack more than a tenth of what it asked for.
+fn stepped(bytes: u64) -> u64 {
+    const STEP: u64 = 100_000_000;
+    let (steps, over) = (bytes / STEP, bytes % STEP);
+    if over > bytes / 10 { steps + 1 } else { steps }
 }
 
 fn quantity(amounts: &BTreeMap<String, String>, name: &str, field: &str) -> Result<Option<Quantity>> {

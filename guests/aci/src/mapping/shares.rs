@@ -64,21 +64,22 @@ pub(super) fn of_csi(
         }
     }
     let found = context.pod.volumes.iter().find(|resolved| resolved.name == volume);
-    let missing = || Error::invalid(format!("the secret {secret} for AzureFile CSI driver {volume} is not found"));
+    let missing = || Error::internal(format!("the secret {secret} for AzureFile CSI driver {volume} is not found"));
     share(&found.ok_or_else(missing)?.files, volume, share_name, csi.read_only)
 }
 
-/// A share, with the account that the volume's secret names.
+/// A share, with the account that the volume's secret names. A secret that lacks something may yet be mended without a
+/// change of the pod, so what it lacks is looked for again.
 fn share(files: &[File], volume: &str, share_name: String, read_only: Option<bool>) -> Result<AzureFileVolume> {
     if files.is_empty() {
-        return Err(Error::invalid("getting secret for AzureFile volume returned an empty secret"));
+        return Err(Error::internal("getting secret for AzureFile volume returned an empty secret"));
     }
     let value = |key: &str| {
         let file = files.iter().find(|file| file.path.eq_ignore_ascii_case(key));
         let text = file.and_then(|file| std::str::from_utf8(&file.data).ok()).map(str::trim);
         text.filter(|text| !text.is_empty())
             .map(str::to_owned)
-            .ok_or_else(|| Error::invalid(format!("volume {volume:?}: its secret has no text under the key {key}")))
+            .ok_or_else(|| Error::internal(format!("volume {volume:?}: its secret has no text under the key {key}")))
     };
     Ok(AzureFileVolume {
         share_name,

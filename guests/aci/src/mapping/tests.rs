@@ -160,6 +160,13 @@ impl Given {
         error.message.strip_suffix(remedy).unwrap().to_owned()
     }
 
+    /// What is missing outside of the pod, for which the host tries again.
+    fn missing(self) -> String {
+        let Err(error) = self.map() else { panic!("{} should lack something", self.spec) };
+        assert_eq!(error.kind, ErrorKind::Internal, "{}", error.message);
+        error.message
+    }
+
     fn invalid(self) -> String {
         let Err(error) = self.map() else { panic!("{} should be invalid", self.spec) };
         assert_eq!(error.kind, ErrorKind::Invalid, "{}", error.message);
@@ -217,7 +224,7 @@ fn a_pod_as_the_api_server_writes_it_becomes_a_group_without_a_word() {
             "volumeMounts": [{"name": "kube-api-access-x7x2p", "readOnly": true,
                 "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}],
             "ports": [{"name": "web", "containerPort": 80, "protocol": "TCP"}],
-            "readinessProbe": {"httpGet": {"path": "/", "port": "web", "scheme": "HTTP"}, "timeoutSeconds": 1,
+            "livenessProbe": {"httpGet": {"path": "/", "port": "web", "scheme": "HTTP"}, "timeoutSeconds": 1,
                 "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3},
         }],
         "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst",

@@ -92,7 +92,7 @@ fn volume(context: &Context<'_>, asked: &manifest::Volume, needed: bool, notes: 
             None
         }
         "configMap" | "secret" | "projected" | "downwardAPI" => {
-            Some(files::volume(name, &field, files::of(context, &asked.name)?, notes))
+            Some(files::volume(name, &field, asked, files::of(context, &asked.name)?, notes)?)
         }
         kind => {
             refuse_kind(context, &asked.name, field, &format!(": {kind}"), notes);

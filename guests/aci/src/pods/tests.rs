@@ -109,7 +109,89 @@ fn a_group_that_never_started_is_reported_and_not_made_again() {
     model.edit(|state| state.groups.get_mut(&name(&pod(1))).unwrap().provisioning = Some("Failed"));
     let adopted = pods().create(pod(1), &group(&pod(1), model::OWNER)).unwrap();
     assert_eq!(status(&adopted)["reason"], "ProvisioningFailed");
-    assert_eq!(methods(), "GET PUT GET");
+    assert_eq!(methods(), "GET PUT GET POST");
+}
+
+#[test]
+fn a_group_that_never_started_is_stopped_once_and_tried_again_if_need_be() {
+    let busy = std::rc::Rc::new(std::cell::Cell::new(true));
+    let is_busy = busy.clone();
+    let model = Model::serve_with(move |request, _| {
+        (request.method == "POST" && request.path().ends_with("/stop") && is_busy.get())
+            .then(|| refusal(409, "ContainerGroupTransitioning"))
+    });
+    let stopped = || model.edit(|state| state.groups.get(&name(&pod(1))).unwrap().stopped);
+    for state in ["Failed", "Canceled"] {
+        busy.set(true);
+        pods().create(pod(1), &group(&pod(1), model::OWNER)).unwrap();
+        pods().get(pod(1)).unwrap();
+        model.edit(|model| model.groups.get_mut(&name(&pod(1))).unwrap().provisioning = Some(state));
+        pods().get(pod(1)).unwrap();
+        assert_eq!(stopped(), 0);
+        assert!(memory::of("uid-1").unwrap().memory.due < u64::MAX, "it is looked at again");
+        busy.set(false);
+        for _ in 0..3 {
+            pods().get(pod(1)).unwrap();
+        }
+        assert_eq!(stopped(), 1);
+        pods().delete(&pod(1)).unwrap();
+        memory::forget("uid-1");
+    }
+}
+
+#[test]
+fn one_that_may_not_be_stopped_is_spoken_of_once() {
+    let model = Model::serve_with(|request, _| {
+        (request.method == "POST" && request.path().ends_with("/stop")).then(|| refusal(403, "AuthorizationFailed"))
+    });
+    pods().create(pod(1), &group(&pod(1), model::OWNER)).unwrap();
+    model.edit(|state| state.groups.get_mut(&name(&pod(1))).unwrap().provisioning = Some("Failed"));
+    for _ in 0..3 {
+        pods().get(pod(1)).unwrap();
+    }
+    assert_eq!((methods().matches("POST").count(), testing::lines().len()), (1, 1));
+}
+
+#[test]
+fn what_must_wait_for_its_turn_costs_no_request() {
+    let model = Model::serve_with(|request, _| {
+        matches!(request.method.as_str(), "PUT" | "DELETE")
+            .then(|| refusal(429, "TooManyRequests").header("retry-after", "40"))
+    });
+    model.edit(|state| state.put(&name(&pod(2)), serde_json::to_value(group(&pod(2), model::OWNER)).unwrap()));
+    let create = || pods().create(pod(1), &group(&pod(1), model::OWNER)).unwrap_err();
+    let delete = || pods().delete(&pod(2)).unwrap_err();
+    assert_eq!((create().kind, delete().kind), (ErrorKind::Exhausted, ErrorKind::Exhausted));
+    assert_eq!(methods(), "GET PUT GET DELETE");
+    for _ in 0..5 {
+        testing::advance(Duration::from_secs(1));
+        assert!(create().message.starts_with("throttled") && delete().message.starts_with("throttled"));
+    }
+    assert_eq!(methods(), "GET PUT GET DELETE");
+}
+
+#[test]
+fn a_slow_creation_and_a_service_that_lags_behind_it_are_no_loss() {
+    let _model = Model::serve_with(|request, state| {
+        if request.method != "PUT" {
+            return None;
+        }
+        testing::advance(Duration::from_secs(16));
+        assert!(memory::of("uid-1").unwrap().memory.may_be_late(now()), "while it is under way");
+        testing::advance(Duration::from_secs(16));
+        state.put(&name(&pod(1)), request.json().unwrap());
+        let group = state.groups.get_mut(&name(&pod(1))).unwrap();
+        group.shows_from = testing::now() + Duration::from_secs(10);
+        let made =
+            json!({"tags": request.json::<Value>().unwrap()["tags"], "properties": {"provisioningState": "Creating"}});
+        Some(Response::new(201).with_json(&made))
+    });
+    pods().create(pod(1), &group(&pod(1), model::OWNER)).unwrap();
+    testing::advance(Duration::from_secs(9));
+    assert_eq!(pods().get(pod(1)).unwrap_err().kind, ErrorKind::Unavailable);
+    assert!(matches!(pods().delete(&pod(1)), Ok(Deletion::Stopping)));
+    testing::advance(Duration::from_secs(2));
+    pods().get(pod(1)).unwrap();
 }
 
 #[test]

@@ -82,7 +82,9 @@ impl Pods {
                         kept.memory.urge();
                     }
                     Some(_) => {}
-                    None if memory::read(&pod.uid).is_none() => memory::keep(&pod.uid, &Memory::new(&pod, now())),
+                    None if memory::read(&pod.uid).is_none() => {
+                        memory::keep(&pod.uid, &Memory::listed(&pod, group, 0, now()));
+                    }
                     None => {}
                 }
             }
@@ -96,9 +98,7 @@ impl Pods {
     /// Remembers that a listing named a group, and reads it soon if that is news.
     fn note(&self, pod: &PodId, group: &ContainerGroup, known: Option<Kept>, listing: u64) {
         let Some(mut kept) = known else {
-            let mut memory = Memory::new(pod, now());
-            memory.listed = listing;
-            return memory::keep(&pod.uid, &memory);
+            return memory::keep(&pod.uid, &Memory::listed(pod, group, listing, now()));
         };
         kept.memory.listed = listing;
         if kept.memory.provisioning != provisioning(group) {

@@ -24,7 +24,7 @@ const SURVEY_EVERY: Duration = Duration::from_secs(2);
 /// Then they wait for so much longer, unless the listing says that they have got further.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// A host that was asleep does not catch up.
-const LONGEST_GAP: Duration = Duration::from_secs(3);
+const LONGEST_GAP: Duration = Duration::from_secs(5);
 
 const KEY: &str = "round";
 
@@ -60,7 +60,8 @@ impl Round {
         due
     }
 
-    /// Those to read, the most urgent first.
+    /// Those to read, the most urgent first: one of those that run after one of those that move, as far as there are both,
+    /// so that none starves where reads are slow. Of each that runs and is read, [`spend`](Self::spend) is to be told.
     pub(super) fn choose(&mut self, mut groups: Vec<Kept>) -> Vec<Kept> {
         let together = start_together(&groups);
         let running = groups.iter().filter(|kept| kept.memory.motion == Motion::Running).count();
@@ -70,17 +71,25 @@ impl Round {
             false => memory.due.saturating_add(milliseconds(PATIENCE)) <= self.at,
         });
         groups.sort_by_key(|kept| kept.memory.due);
-        let (running, mut chosen): (Vec<Kept>, Vec<Kept>) =
+        let (running, moving): (Vec<Kept>, Vec<Kept>) =
             groups.into_iter().partition(|kept| kept.memory.motion == Motion::Running);
-        chosen.truncate(MOST_READS);
-        for kept in running {
-            if self.credit < 1.0 {
-                break;
+        // At least none, at most a few dozens.
+        let turns = self.credit as usize;
+        let (mut running, mut moving) = (running.into_iter().take(turns), moving.into_iter().take(MOST_READS));
+        let mut chosen = Vec::new();
+        loop {
+            let pair = [moving.next(), running.next()];
+            let before = chosen.len();
+            chosen.extend(pair.into_iter().flatten());
+            if chosen.len() == before {
+                return chosen;
             }
-            self.credit -= 1.0;
-            chosen.push(kept);
         }
-        chosen
+    }
+
+    /// A group in rotation is read.
+    pub(super) fn spend(&mut self) {
+        self.credit -= 1.0;
     }
 
     /// Adds the reads of running groups that have come due since the last round.

@@ -1,3 +1,5 @@
+mod outages;
+
 use std::{
     collections::BTreeMap,
     time::{Instant, SystemTime},
@@ -136,6 +138,40 @@ fn a_hundred_running_pods_cost_few_requests_and_an_end_is_seen_in_time() {
 }
 
 #[test]
+fn groups_that_start_again_and_again_do_not_hide_those_that_run() {
+    let model = Model::serve();
+    make(80);
+    let mut host = Host::default();
+    host.run(seconds(30));
+    model.edit(|state| {
+        state.latency = Duration::from_millis(200);
+        for number in 20..80 {
+            state.groups.get_mut(&name(&pod(number))).unwrap().crashes = true;
+        }
+    });
+    host.run(seconds(60));
+    for number in [0, 7, 19] {
+        let ended = now();
+        model.end(&name(&pod(number)), 3);
+        host.run(seconds(32));
+        let late = host.seen(&pod(number), "Failed").expect("it ended").duration_since(ended).unwrap();
+        assert!(late <= seconds(30), "{late:?}");
+    }
+}
+
+#[test]
+fn a_host_that_starts_anew_knows_from_the_listing_what_is_not_starting() {
+    let model = Model::serve();
+    for number in 0..30 {
+        let body = serde_json::to_value(group(&pod(number), model::OWNER)).unwrap();
+        model.edit(|state| state.put(&name(&pod(number)), body));
+    }
+    let mut host = Host::default();
+    host.run(seconds(10));
+    assert_eq!(methods().matches("LIST").count(), 1);
+}
+
+#[test]
 fn what_has_ended_and_what_is_not_there_costs_nothing() {
     let model = Model::serve();
     let mut host = Host::default();
@@ -254,6 +290,25 @@ fn a_group_that_is_made_anew_while_its_loss_is_noticed_is_not_lost() {
 }
 
 #[test]
+fn a_group_that_another_instance_sees_gone_while_it_is_read_is_not_told_of() {
+    let is_gone = std::rc::Rc::new(std::cell::Cell::new(false));
+    let going = is_gone.clone();
+    let _model = Model::serve_with(move |request, _| {
+        if going.get() && request.method == "GET" && request.path().ends_with(&name(&pod(1))) {
+            memory::bury(&pod(1), now());
+        }
+        None
+    });
+    make_one(1);
+    let mut host = Host::default();
+    host.poll().unwrap();
+    is_gone.set(true);
+    advance(seconds(5));
+    host.run(seconds(5));
+    assert!(host.seen(&pod(1), "Running").is_none() && host.removed.is_empty());
+}
+
+#[test]
 fn a_new_group_that_does_not_show_yet_is_not_removed() {
     let model = Model::serve();
     let mut host = Host::default();
@@ -263,94 +318,6 @@ fn a_new_group_that_does_not_show_yet_is_not_removed() {
     host.run(seconds(12));
     assert!(host.removed.is_empty());
     assert!(host.seen(&pod(1), "Running").is_some());
-}
-
-#[test]
-fn a_group_that_cannot_be_read_does_not_hide_the_others() {
-    let bad = name(&pod(1));
-    let _model = Model::serve_with(move |request, _| {
-        (request.method == "GET" && request.path().ends_with(&bad)).then(|| refusal(500, "InternalServerError"))
-    });
-    for number in [0, 2, 3] {
-        make_one(number);
-    }
-    let _ = pods().create(pod(1), &group(&pod(1), model::OWNER)).unwrap_err();
-    memory::keep("uid-1", &memory::Memory::new(&pod(1), now()));
-    let mut host = Host::default();
-    host.run(seconds(30));
-    assert!([0, 2, 3].iter().all(|number| host.seen(&pod(*number), "Running").is_some()));
-    assert!(host.removed.is_empty());
-    // The host is not told of an outage for the sake of one group.
-    for _ in 0..30 {
-        advance(host.poll().expect("the service is there"));
-    }
-}
-
-#[test]
-fn a_group_whose_reading_hangs_does_not_hold_up_the_others() {
-    let bad = name(&pod(1));
-    let hangs = std::rc::Rc::new(std::cell::Cell::new(false));
-    let is_hanging = hangs.clone();
-    let _model = Model::serve_with(move |request, _| {
-        let hangs = is_hanging.get() && request.method == "GET" && request.path().ends_with(&bad);
-        hangs.then(|| {
-            advance(request.timeout.unwrap_or(seconds(60)));
-            Response::failure(Failure::Timeout)
-        })
-    });
-    make(5);
-    hangs.set(true);
-    let mut host = Host::default();
-    let until = now() + seconds(60);
-    while now() < until {
-        let began = now();
-        let pause = host.poll().expect("the service is there");
-        // The host would end it after a minute.
-        assert!(now() <= began + seconds(30));
-        advance(pause);
-    }
-    assert!([0, 2, 3, 4].iter().all(|number| host.seen(&pod(*number), "Running").is_some()));
-}
-
-#[test]
-fn an_outage_is_told_and_ends() {
-    let down = std::rc::Rc::new(std::cell::Cell::new(false));
-    let is_down = down.clone();
-    let _model =
-        Model::serve_with(move |_, _| is_down.get().then(|| Response::failure(Failure::Connect("refused".into()))));
-    make(10);
-    let mut host = Host::default();
-    host.run(seconds(10));
-    down.set(true);
-    advance(seconds(30));
-    let before = requests().len();
-    assert_eq!(host.poll().unwrap_err().kind, ErrorKind::Unavailable);
-    assert!(requests().len() - before <= MOST_FAILURES + 1, "{}", methods());
-    assert_eq!(pods().check().unwrap_err().kind, ErrorKind::Unavailable);
-    down.set(false);
-    host.run(seconds(30));
-    assert!(pods().check().is_ok() && host.removed.is_empty());
-}
-
-#[test]
-fn a_service_that_asks_to_wait_is_left_alone() {
-    let throttled = std::rc::Rc::new(std::cell::Cell::new(false));
-    let is_throttled = throttled.clone();
-    let _model = Model::serve_with(move |request, _| {
-        let refused = is_throttled.get() && request.method == "GET";
-        refused.then(|| refusal(429, "TooManyRequests").header("retry-after", "40"))
-    });
-    make(30);
-    let mut host = Host::default();
-    host.run(seconds(10));
-    throttled.set(true);
-    advance(seconds(20));
-    let before = requests().len();
-    let pause = host.poll().expect("that is no outage");
-    assert!(pause >= seconds(35) && pause <= seconds(40), "{pause:?}");
-    assert_eq!(requests().len(), before + 1);
-    advance(seconds(35));
-    pods().check().expect("it answers");
 }
 
 #[test]

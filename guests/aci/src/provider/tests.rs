@@ -32,6 +32,21 @@ fn a_pod_lives_from_its_creation_to_its_end() {
 }
 
 #[test]
+fn a_subscription_that_never_had_groups_is_registered_by_the_first_look() {
+    let _model = Model::serve_with(|request, _| {
+        if request.path().ends_with("/register") {
+            return Some(testing::Response::new(200).with_json(&json!({"registrationState": "Registering"})));
+        }
+        (!request.path().ends_with("/token")).then(|| model::refusal(409, "MissingSubscriptionRegistration"))
+    });
+    let registrations = || testing::requests().iter().filter(|request| request.path().ends_with("/register")).count();
+    assert_eq!(aci().describe().unwrap_err().kind, vk_sdk::ErrorKind::Unavailable);
+    assert_eq!(registrations(), 1);
+    let error = aci().create(asked(json!({"containers": [{"name": "c", "image": "x"}]}))).unwrap_err();
+    assert_eq!((error.kind, registrations()), (vk_sdk::ErrorKind::Unavailable, 1));
+}
+
+#[test]
 fn what_cannot_be_had_is_refused_without_a_request() {
     let _model = Model::serve();
     let error =
@@ -94,4 +109,7 @@ fn the_subnet_is_prepared_once() {
     assert!(first > 0);
     aci.describe().unwrap();
     assert_eq!(asked(), first);
+    testing::advance(Duration::from_secs(3_600));
+    aci.describe().unwrap();
+    assert_eq!(asked(), first + 1, "and looked at every hour");
 }

@@ -21,12 +21,12 @@ pub(super) struct Containers<'a> {
 
 impl Containers<'_> {
     pub(super) fn init(&self) -> Vec<ContainerStatus> {
-        self.statuses(&self.properties.init_containers, "PodInitializing")
+        self.statuses(&self.properties.init_containers, true, "PodInitializing")
     }
 
     pub(super) fn regular(&self) -> Vec<ContainerStatus> {
         let default = if self.is_initialized() { "ContainerCreating" } else { "PodInitializing" };
-        self.statuses(&self.properties.containers, default)
+        self.statuses(&self.properties.containers, false, default)
     }
 
     fn is_initialized(&self) -> bool {
@@ -39,11 +39,12 @@ impl Containers<'_> {
 
     /// The host takes a list for a complete one. So where the service leaves out the state of one container, nothing is
     /// said of any, and the host keeps what it knows.
-    fn statuses(&self, containers: &[Container], default: &str) -> Vec<ContainerStatus> {
-        containers.iter().map(|container| self.status(container, default)).collect::<Option<_>>().unwrap_or_default()
+    fn statuses(&self, containers: &[Container], is_init: bool, default: &str) -> Vec<ContainerStatus> {
+        let statuses = containers.iter().map(|container| self.status(container, is_init, default));
+        statuses.collect::<Option<_>>().unwrap_or_default()
     }
 
-    fn status(&self, container: &Container, default: &str) -> Option<ContainerStatus> {
+    fn status(&self, container: &Container, is_init: bool, default: &str) -> Option<ContainerStatus> {
         let view = container.properties.instance_view.as_ref();
         let current = view.and_then(|view| view.current_state.as_ref());
         let container_id = self.id_of(&container.name);
@@ -59,11 +60,12 @@ impl Containers<'_> {
         let previous = view.and_then(|view| view.previous_state.as_ref()).filter(|state| is_ended(state));
         let last_state = previous.map(|state| ended(terminated(state, false, container_id.as_deref())));
         let is_running = state.running.is_some();
+        let is_done = state.terminated.as_ref().is_some_and(|end| end.exit_code == 0);
         Some(ContainerStatus {
             name: container.name.clone(),
             state,
             last_state: last_state.unwrap_or_default(),
-            ready: is_running,
+            ready: is_running || (is_init && is_done),
             started: is_running,
             restart_count: view.and_then(|view| view.restart_count).unwrap_or_default(),
             image: container.properties.image.clone().unwrap_or_default(),

@@ -45,7 +45,7 @@ fn each_word_of_the_service_has_its_phase() {
         ("Pending", "Pending", Some("Pending"), None),
         ("Creating", "Pending", Some("Pending"), None),
         ("Accepted", "", Some("Pending"), None),
-        ("Repairing", "Running", Some("Pending"), None),
+        ("Repairing", "Running", None, None),
         ("Failed", "Pending", Some("Failed"), Some("ProvisioningFailed")),
         ("Canceled", "", Some("Failed"), Some("Canceled")),
         // What the containers do is the better word.
@@ -225,6 +225,7 @@ fn init_containers_are_told_of_and_waited_for() {
     assert!(status["initContainerStatuses"][0]["state"]["running"].is_object());
     assert_eq!(status["containerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");
     let status = with_init(json!({"currentState": {"state": "Terminated", "exitCode": 0}}));
+    assert_eq!(status["initContainerStatuses"][0]["ready"], true);
     assert_eq!(status["containerStatuses"][0]["state"]["waiting"]["reason"], "ContainerCreating");
     let status = with_init(Value::Null);
     assert_eq!(status["initContainerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");

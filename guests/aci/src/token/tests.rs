@@ -136,6 +136,34 @@ fn one_instance_renews_while_the_others_use_the_old_token() {
 }
 
 #[test]
+fn one_instance_gets_the_first_token_while_the_others_wait() {
+    let settings = Rc::new(principal());
+    let other = settings.clone();
+    testing::serve(move |_| {
+        let error = token(&other).unwrap_err();
+        assert_eq!((error.kind, error.retry_after), (ErrorKind::Unavailable, Some(1_000)));
+        granted("t", 100)
+    });
+    assert_eq!((get(&settings).as_str(), testing::requests().len()), ("t", 1));
+    assert_eq!(cache::get(FETCHING), None);
+    cache::remove(KEY);
+    assert!(cache::replace(FETCHING, None, b"1", UNDER_WAY), "an instance that then ends");
+    testing::advance(UNDER_WAY);
+    assert_eq!(get(&settings), "t");
+}
+
+#[test]
+fn nobody_waits_long_for_a_renewal_in_time() {
+    serve_tokens(1_000);
+    let settings = principal();
+    get(&settings);
+    testing::advance(Duration::from_secs(910));
+    get(&settings);
+    let timeouts: Vec<_> = testing::requests().iter().map(|request| request.timeout.unwrap()).collect();
+    assert_eq!(timeouts, [TIMEOUT, RENEWAL_TIMEOUT]);
+}
+
+#[test]
 fn an_instance_that_ends_while_it_renews_is_followed_by_another() {
     serve_tokens(1_000);
     let settings = principal();

@@ -136,6 +136,27 @@ fn a_subnet_that_is_being_changed_is_waited_for() {
 }
 
 #[test]
+fn a_fit_subnet_is_used_while_something_else_of_it_is_changed() {
+    serve(Some(json!({"properties": {
+        "addressPrefix": "a", "provisioningState": "Updating", "delegations": [{"properties": {"serviceName": SERVICE}}],
+    }})));
+    prepare(None).unwrap();
+}
+
+#[test]
+fn a_missing_network_is_waited_for_and_named() {
+    testing::serve(|request| match request.method.as_str() {
+        "POST" => Response::new(200).with_json(&json!({"access_token": "t", "expires_in": 3600})),
+        _ => {
+            Response::new(404).with_json(&json!({"error": {"code": "ResourceNotFound", "message": "no such network"}}))
+        }
+    });
+    let error = prepare(Some("10.2.0.0/16")).unwrap_err();
+    assert_eq!((error.kind, puts()), (ErrorKind::Unavailable, 0));
+    assert!(error.message.contains("virtual network vnet") && error.message.contains("net rg"), "{}", error.message);
+}
+
+#[test]
 fn a_subnet_that_may_not_be_looked_at_is_the_operators_matter() {
     testing::serve(|request| match request.method.as_str() {
         "POST" => Response::new(200).with_json(&json!({"access_token": "t", "expires_in": 3600})),

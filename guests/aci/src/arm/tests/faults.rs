@@ -20,11 +20,13 @@ fn each_refusal_becomes_the_kind_that_the_host_acts_upon() {
         (400, "ResourceLimitsLessThanRequests", "x", ErrorKind::Invalid, None),
         (400, "DuplicateVolumes", "x", ErrorKind::Invalid, None),
         (400, "OsVersionNotSupported", "x", ErrorKind::Invalid, None),
-        (400, "VirtualNetworkNotFound", "x", ErrorKind::Invalid, None),
+        (400, "VirtualNetworkNotFound", "x", ErrorKind::Unavailable, None),
+        (400, "SubnetNotFound", "x", ErrorKind::Unavailable, None),
+        (400, "SubnetMissingRequiredDelegation", "x", ErrorKind::Unavailable, None),
         (400, "InaccessibleImage", "x", ErrorKind::Invalid, None),
         (400, "ContainerGroupQuotaReached", "x", ErrorKind::Exhausted, minute),
         (403, "AuthorizationFailed", "x", ErrorKind::PermissionDenied, None),
-        (403, "RequestDisallowedByPolicy", "x", ErrorKind::PermissionDenied, None),
+        (403, "RequestDisallowedByPolicy", "x", ErrorKind::Invalid, None),
         (404, "SubscriptionNotFound", "x", ErrorKind::Unavailable, None),
         (404, "ResourceGroupNotFound", "x", ErrorKind::Unavailable, None),
         (404, "NotFound", "x", ErrorKind::Unavailable, None),
@@ -222,7 +224,7 @@ fn a_region_without_room_holds_up_nobody_else() {
 }
 
 #[test]
-fn a_subscription_is_registered_once_and_the_create_tried_again_later() {
+fn a_subscription_is_registered_once_whatever_is_asked_first() {
     let registered = Rc::new(Cell::new(0));
     let asked = registered.clone();
     testing::serve(move |request| {
@@ -236,13 +238,19 @@ fn a_subscription_is_registered_once_and_the_create_tried_again_later() {
         })
     });
     let arm = Arm::new(&principal());
-    for _ in 0..3 {
-        let error = arm.put("g", &group("g")).unwrap_err();
+    let asks: [fn(&Arm) -> Option<Error>; 4] = [
+        |arm| arm.list(None).err(),
+        |arm| arm.get("g").err(),
+        |arm| arm.put("g", &group("g")).err(),
+        |arm| arm.delete("g").err(),
+    ];
+    for ask in asks {
+        let error = ask(&arm).unwrap();
         assert_eq!((error.kind, error.retry_after), (ErrorKind::Unavailable, Some(10_000)));
     }
     assert_eq!(registered.get(), 1);
     testing::advance(Duration::from_secs(300));
-    assert!(arm.put("g", &group("g")).is_err());
+    assert!(arm.get("g").is_err());
     assert_eq!(registered.get(), 2);
 }
 
@@ -263,6 +271,47 @@ fn nothing_that_is_logged_or_answered_holds_a_secret() {
     for secret in ["hunter2", "t1", "t2", "Bearer"] {
         assert!(!printed.contains(secret), "{secret} in {printed}");
     }
+}
+
+#[test]
+fn what_the_service_repeats_of_a_group_is_not_told_with_its_secrets() {
+    let sent: ContainerGroup = serde_json::from_value(json!({"properties": {
+        "containers": [{"name": "c", "properties": {"environmentVariables": [
+            {"name": "A", "secureValue": "in-the-variable"}, {"name": "B", "secureValue": "abc"},
+        ]}}],
+        "initContainers": [{"name": "i", "properties": {"environmentVariables": [{"name": "A", "secureValue": "in-init"}]}}],
+        "imageRegistryCredentials": [{"server": "r", "username": "u", "password": "of-the-registry"}],
+        "volumes": [
+            {"name": "share", "azureFile": {"shareName": "s", "storageAccountName": "a", "storageAccountKey": "of-the-share"}},
+            {"name": "files", "secret": {"f": "aW4tYS1maWxl"}},
+        ],
+        "diagnostics": {"logAnalytics": {"workspaceId": "w", "workspaceKey": "of-the-workspace"}},
+    }}))
+    .unwrap();
+    let secrets = ["in-the-variable", "in-init", "of-the-registry", "of-the-share", "aW4tYS1maWxl", "of-the-workspace"];
+    // One is cut off where the message is.
+    let text = format!("{} abc {} of-the-registry", secrets.join(" "), "x".repeat(880));
+    for answer in [problem(400, "InvalidRequestContent", &text), Response::new(502).body(text.clone())] {
+        let error = one(answer).put("g", &sent).unwrap_err();
+        assert!(secrets.iter().all(|secret| !error.message.contains(secret)), "{}", error.message);
+        assert!(error.message.contains("abc") && !error.message.contains("of-the"), "{}", error.message);
+    }
+}
+
+#[test]
+fn a_quota_of_the_subscription_without_a_wait_holds_up_all_that_writes_too() {
+    let arm = serve([problem(429, "SubscriptionRequestsThrottled", "x"), missing()]);
+    assert!(arm.put("g", &group("g")).is_err());
+    assert_eq!(arm.attach("g", "c").unwrap_err().retry_after, Some(5_000));
+    assert_eq!(sent().len(), 1);
+}
+
+#[test]
+fn each_request_ends_before_the_call_that_it_is_part_of() {
+    let arm = one(Response::new(200).with_json(&json!({"name": "g"})));
+    let _ = (arm.get("g"), arm.put("g", &group("g")), arm.stop("g"), arm.delete("g"));
+    let timeouts: Vec<_> = sent().iter().map(|request| request.timeout.unwrap().as_secs()).collect();
+    assert_eq!(timeouts, [8, 35, 35, 35, 8]);
 }
 
 proptest! {

@@ -59,6 +59,11 @@ fn a_listing_is_followed_within_the_resource_manager_only() {
         assert!(error.message.contains("not followed"), "{}", error.message);
     }
     assert_eq!(sent().len(), 2);
+    // By way of a proxy, the service names its own host.
+    for host in ["https://arm.test:443", "https://management.azure.com", "HTTPS://ARM.TEST"] {
+        arm.list(Some(&format!("{host}{}?page=2", GROUPS.to_uppercase()))).unwrap();
+        assert_eq!(sent().last().unwrap().url, format!("https://arm.test{GROUPS}?page=2"));
+    }
     assert!(one(listing("")).list(None).unwrap().next.is_none());
 }
 

@@ -152,15 +152,47 @@ fn what_the_service_says_is_left_is_not_exceeded() {
 }
 
 #[test]
-fn the_least_of_several_quotas_counts() {
+fn the_least_of_the_quotas_of_a_class_counts() {
     begin();
     let headers = [
         ("x-ms-ratelimit-remaining-subscription-writes", "1199"),
+        ("x-ms-ratelimit-remaining-subscription-deletes", "3"),
+        ("x-ms-ratelimit-remaining-subscription-reads", "900"),
+        ("x-ms-ratelimit-remaining-subscription-global-reads", "800"),
         ("X-MS-RateLimit-Remaining-Subscription-Resource-Requests-pt1h", "7"),
         ("x-ms-ratelimit-remaining-other", "a;b"),
     ];
-    assert_eq!(remaining(&response(200, &headers)), Some(7));
-    assert_eq!(remaining(&response(200, &[])), None);
+    for (class, left) in [
+        (Class::Create, Some(7)),
+        (Class::Action, Some(1_199)),
+        (Class::Delete, Some(3)),
+        (Class::Read, Some(800)),
+        (Class::Token, None),
+    ] {
+        assert_eq!(remaining(class, &response(200, &headers)), left, "{class:?}");
+        assert_eq!(remaining(class, &response(200, &[])), None);
+    }
+}
+
+#[test]
+fn to_ask_whether_a_request_would_wait_takes_nothing() {
+    begin();
+    answered(admit(Class::Create).unwrap(), 201, &[("x-ms-ratelimit-remaining-subscription-writes", "1")]);
+    assert!((0..5).all(|_| check(Class::Create).is_ok()));
+    answered(admit(Class::Create).unwrap(), 429, &[("Retry-After", "10")]);
+    assert_eq!(check(Class::Create).unwrap_err().retry_after, Some(10_001));
+    pass(10);
+    let tries = admit(Class::Create).unwrap();
+    assert_eq!(check(Class::Create).unwrap_err().retry_after, Some(1_000));
+    answered(tries, 201, &[]);
+    assert!(check(Class::Create).is_ok());
+}
+
+#[test]
+fn a_group_that_is_to_wait_holds_up_no_other() {
+    begin();
+    answered(admit(Class::Create).unwrap(), 503, &[("Retry-After", "10")]);
+    assert!(admit(Class::Create).is_ok());
 }
 
 #[test]
@@ -217,7 +249,7 @@ proptest! {
                         answered(permit, 429, &[("retry-after-ms", &header)]);
                         named = named.max(now + wait - Duration::from_millis(1));
                     }
-                    None => answered(permit, 201, &[("x-ms-ratelimit-remaining-x", &left.to_string())]),
+                    None => answered(permit, 201, &[("x-ms-ratelimit-remaining-subscription-writes", &left.to_string())]),
                 }
             }
         }

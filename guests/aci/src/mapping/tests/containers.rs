@@ -97,7 +97,11 @@ fn groups_have_as_many_containers_as_the_service_takes() {
         pod(json!({"containers": containers}))
     };
     many(60).group();
-    assert_eq!(many(61).refused(), "spec.containers: a group has at most 60 containers, and these are 61");
+    let too_many = "spec.containers: a group has at most 60 containers, init containers included, and these are 61";
+    assert_eq!(many(61).refused(), too_many);
+    let mut with_init = many(60);
+    with_init.spec["initContainers"] = json!([container("init", json!({}))]);
+    assert_eq!(with_init.refused(), too_many);
     many(1).on_windows().group();
     assert_eq!(many(2).on_windows().refused(), "spec.containers: ACI has groups of several containers for Linux only");
 }

@@ -97,5 +97,10 @@ fn variables_of_services_with_long_names_do_not_stop_a_pod() {
     let (group, warnings) = env(json!(variables)).mapped();
     assert!(group["properties"]["containers"][0]["properties"].get("environmentVariables").is_none());
     assert_eq!(warnings.len(), 1);
+    let own = format!("{service}_PASSWORD_UDP");
+    let own = env(json!([{"name": format!("{service}_SERVICE_HOST"), "value": "v"}, {"name": own, "value": "v"}]));
+    assert!(own.refused().contains("_PASSWORD_UDP]"), "no Service has such a variable");
+    let alone = env(json!([{"name": format!("{service}_PORT"), "value": "v"}]));
+    assert!(alone.refused().contains("_PORT]"), "and no Service this one");
     assert!(warnings[0].starts_with("ServiceVariablesLeftOut: spec.containers[app]: left out SSS"), "{}", warnings[0]);
 }

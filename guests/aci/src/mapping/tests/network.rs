@@ -64,7 +64,13 @@ fn a_pods_own_servers_domains_and_options_come_after_the_clusters() {
 #[test]
 fn without_a_server_of_the_cluster_the_networks_are_used() {
     let given = || with(json!({})).in_subnet().set(|settings| settings.network.as_mut().unwrap().dns = None);
-    assert!(given().properties().get("dnsConfig").is_none());
+    let (group, warnings) = given().mapped();
+    assert!(group["properties"].get("dnsConfig").is_none());
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with("MissingClusterDNS: the node has no KUBE_DNS_IP"), "{warnings:?}");
+    let mut given = given();
+    given.spec["dnsPolicy"] = json!("Default");
+    assert!(given.properties().get("dnsConfig").is_none());
 }
 
 #[test]

@@ -67,7 +67,8 @@ fn an_address_has_at_most_five_ports() {
     assert!(refusal.starts_with("spec.containers.ports: a public address has at most 5 ports, and these are 6"));
     assert!(ports(6).annotated(PUBLIC_IP, "false").properties().get("ipAddress").is_none());
     ports(6).in_subnet().group();
-    let (group, _) = ports(6).annotated("vk-host.dev/ignore", "spec.containers.ports").mapped();
+    let (group, warnings) = ports(7).annotated("vk-host.dev/ignore", "spec.containers.ports").mapped();
+    assert_eq!(warnings[0], "PortsLeftOut: not reached at the public address: 6/TCP, 7/TCP");
     assert_eq!(group["properties"]["ipAddress"]["ports"].as_array().unwrap().len(), 5);
 }
 

@@ -22,6 +22,13 @@ fn requests_are_cut_to_the_services_steps() {
         ("1.0001", "99999999", amounts(1.0, 0.1)),
         ("9.999999999", "100000000", amounts(10.0, 0.1)),
         ("0.29", "0.3G", amounts(0.29, 0.3)),
+        // Rounded up where more than a tenth would be lost.
+        ("1", "128Mi", amounts(1.0, 0.2)),
+        ("1", "190Mi", amounts(1.0, 0.2)),
+        ("1", "256Mi", amounts(1.0, 0.3)),
+        ("1", "512Mi", amounts(1.0, 0.5)),
+        ("1", "111M", amounts(1.0, 0.1)),
+        ("1", "112M", amounts(1.0, 0.2)),
     ] {
         let given = resources(json!({"requests": {"cpu": cpu, "memory": memory}}));
         assert_eq!(given.container()["resources"], json!({"requests": expected}), "{cpu} {memory}");

@@ -89,9 +89,9 @@ fn a_volume_without_files_is_an_empty_directory() {
 #[test]
 fn shares_need_a_name_and_a_secret() {
     let file = || one(json!({"azureFile": {"shareName": "a", "secretName": "s"}}));
-    assert_eq!(file().files("data1", &[]).invalid(), "getting secret for AzureFile volume returned an empty secret");
+    assert_eq!(file().files("data1", &[]).missing(), "getting secret for AzureFile volume returned an empty secret");
     assert_eq!(
-        file().files("data1", &KEYS[..1]).invalid(),
+        file().files("data1", &KEYS[..1]).missing(),
         r#"volume "data1": its secret has no text under the key azurestorageaccountkey"#
     );
     for (attributes, message) in [
@@ -99,10 +99,13 @@ fn shares_need_a_name_and_a_secret() {
         (json!({}), "secret volume attribute for AzureFile CSI driver data1 cannot be empty or nil"),
         (json!({"secretName": "s"}), "share name for AzureFile CSI driver data1 cannot be empty or nil"),
         (json!({"shareName": "a"}), "secret name for AzureFile CSI driver data1 cannot be empty or nil"),
-        (json!({"shareName": "a", "secretName": "s"}), "the secret s for AzureFile CSI driver data1 is not found"),
     ] {
         assert_eq!(csi(json!({"volumeAttributes": attributes})).invalid(), message);
     }
+    assert_eq!(
+        csi(json!({"volumeAttributes": {"shareName": "a", "secretName": "s"}})).missing(),
+        "the secret s for AzureFile CSI driver data1 is not found"
+    );
     let published = json!({"volumeAttributes": {"shareName": "a"}, "nodePublishSecretRef": {"name": "s"}});
     assert_eq!(csi(published).files("data1", KEYS).properties()["volumes"][0]["azureFile"]["shareName"], "a");
 }
@@ -167,11 +170,16 @@ fn files_are_flat_and_have_the_services_modes() {
     let (group, _) = files().annotated("vk-host.dev/ignore", "spec.volumes[data1]").mapped();
     assert_eq!(group["properties"]["volumes"][0]["secret"], json!({"flat": "Zg=="}));
 
-    let mut given = one(json!({"configMap": {"name": "c"}})).files("data1", &[("a", "f"), ("b", "d")]);
-    for file in &mut given.volumes[0].files {
-        file.mode = 0o755;
+    for (source, field) in [
+        (json!({"configMap": {"name": "c", "defaultMode": 0o755}}), "configMap.defaultMode"),
+        (json!({"secret": {"defaultMode": 0o644, "items": []}}), "secret.items"),
+        (json!({"projected": {"sources": []}}), "projected.sources"),
+    ] {
+        let mut given = one(source).files("data1", &[("a", "f"), ("b", "d")]);
+        given.volumes[0].files.iter_mut().for_each(|file| file.mode = 0o755);
+        let told = format!("FieldsIgnored: spec.volumes[data1].{field}: ACI sets the modes of files itself");
+        assert_eq!(given.warnings(), [told]);
     }
-    assert_eq!(given.warnings(), ["FieldsIgnored: spec.volumes[data1].mode: ACI sets the modes of files itself"]);
 }
 
 #[test]
