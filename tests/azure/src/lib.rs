@@ -6,3 +6,5 @@
 //!            ──wss───> exec, attach ─────────────> containers: local processes, their logs and terminals
 //!   a test ──/control/…, or in process
 //! ```
+
+pub mod containers;
