@@ -9,6 +9,17 @@
 //! What is not in the groups' tags is not kept: instances come and go. The [`vk_sdk::cache`] holds a token, what was
 //! seen of each group and which requests must wait, all of which can be learned again.
 
+mod arm;
+mod clock;
+mod cursor;
+mod events;
 mod group;
 mod identity;
+mod mapping;
+mod memory;
+mod pods;
+mod poll;
 mod settings;
+mod status;
+mod time;
+mod token;

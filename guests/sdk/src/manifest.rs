@@ -1,12 +1,32 @@
 //! What a pod asks for: the part of the core/v1 Pod that most providers need, typed. Read anything else with
-//! [`parse`] and a type of your own.
+//! [`parse`] and a type of your own. [`Quantity`] reads amounts of resources, [`Refusals`] collects what a backend
+//! cannot honour.
+
+mod container;
+mod quantity;
+mod refusals;
+mod volume;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
+pub use container::*;
+pub use quantity::Quantity;
+pub use refusals::{IGNORE, Refusals};
+pub use volume::{Volume, VolumeMount};
+
 use crate::{Error, Result};
+
+/// A list, a map or a flag that is `null` is one that is not set.
+fn or_default<'de, T, D>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
 
 /// Reads a pod's manifest, or any JSON document of the contract, as a type.
 ///
@@ -49,7 +69,7 @@ impl Manifest {
 
 /// The metadata of a pod.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Metadata {
     /// The pod's name.
     pub name: String,
@@ -58,9 +78,13 @@ pub struct Metadata {
     /// Its uid.
     pub uid: String,
     /// Its labels.
+    #[serde(deserialize_with = "or_default")]
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
+    #[serde(deserialize_with = "or_default")]
     pub annotations: BTreeMap<String, String>,
+    /// When it was made, such as `2023-04-12T12:00:00Z`.
+    pub creation_timestamp: Option<String>,
 }
 
 /// The spec of a pod.
@@ -68,16 +92,97 @@ pub struct Metadata {
 #[serde(default, rename_all = "camelCase")]
 pub struct Spec {
     /// Init containers and sidecars, in the order in which they start.
+    #[serde(deserialize_with = "or_default")]
     pub init_containers: Vec<Container>,
     /// The containers.
+    #[serde(deserialize_with = "or_default")]
     pub containers: Vec<Container>,
     /// What happens when a container ends.
     pub restart_policy: RestartPolicy,
     /// How long the pod may take to stop, in seconds; 30 where it is not set.
     pub termination_grace_period_seconds: Option<u64>,
-    /// The volumes, as they stand in the manifest: `{"name": …, KIND: {…}}`. The contents are in
-    /// [`Pod::volumes`](crate::Pod::volumes).
-    pub volumes: Vec<Value>,
+    /// How long the pod may be active, in seconds. The host sees to it.
+    pub active_deadline_seconds: Option<u64>,
+    /// The volumes as they stand in the manifest. Their contents are in [`Pod::volumes`](crate::Pod::volumes).
+    #[serde(deserialize_with = "or_default")]
+    pub volumes: Vec<Volume>,
+    /// The node that it is for.
+    pub node_name: Option<String>,
+    /// The account that it acts as.
+    pub service_account_name: Option<String>,
+    /// Its host name; its own name where it is not set.
+    pub hostname: Option<String>,
+    /// The domain of its host name.
+    pub subdomain: Option<String>,
+    /// Whether it is in the node's network.
+    pub host_network: bool,
+    /// Whether it sees the node's processes.
+    #[serde(rename = "hostPID")]
+    pub host_pid: bool,
+    /// Whether it is in the node's namespace of inter-process communication.
+    #[serde(rename = "hostIPC")]
+    pub host_ipc: bool,
+    /// Whether its containers see each other's processes.
+    pub share_process_namespace: bool,
+    /// Names that its containers resolve to addresses.
+    #[serde(deserialize_with = "or_default")]
+    pub host_aliases: Vec<HostAlias>,
+    /// Where its containers' name servers come from.
+    pub dns_policy: DnsPolicy,
+    /// What is added to what the policy gives.
+    pub dns_config: Option<DnsConfig>,
+    /// The pod's security context, as it stands in the manifest.
+    pub security_context: Option<Value>,
+}
+
+/// Names for an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct HostAlias {
+    /// The address.
+    pub ip: String,
+    /// Its names.
+    #[serde(deserialize_with = "or_default")]
+    pub hostnames: Vec<String>,
+}
+
+/// Where name servers come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum DnsPolicy {
+    /// From the cluster.
+    #[default]
+    ClusterFirst,
+    /// From the cluster, also in the node's network.
+    ClusterFirstWithHostNet,
+    /// From where the pod runs.
+    Default,
+    /// From the pod's own [`DnsConfig`] alone.
+    None,
+}
+
+/// A pod's own wishes on the resolving of names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct DnsConfig {
+    /// Addresses of name servers.
+    #[serde(deserialize_with = "or_default")]
+    pub nameservers: Vec<String>,
+    /// Domains that are searched.
+    #[serde(deserialize_with = "or_default")]
+    pub searches: Vec<String>,
+    /// Options of the resolver.
+    #[serde(deserialize_with = "or_default")]
+    pub options: Vec<DnsOption>,
+}
+
+/// An option of the resolver: `name` or `name:value`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct DnsOption {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Option<String>,
 }
 
 /// What happens when a container ends.
@@ -92,92 +197,15 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// A container of a pod.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Container {
-    /// Its name, unique in the pod.
-    pub name: String,
-    /// Its image.
-    pub image: String,
-    /// Replaces the image's entry point where it is not empty.
-    pub command: Vec<String>,
-    /// Replaces the image's arguments where it is not empty.
-    pub args: Vec<String>,
-    /// Replaces the image's working directory.
-    pub working_dir: Option<String>,
-    /// Its environment.
-    pub env: Vec<EnvVar>,
-    /// The ports that it listens on.
-    pub ports: Vec<Port>,
-    /// What it needs.
-    pub resources: Resources,
-    /// Where its volumes are mounted.
-    pub volume_mounts: Vec<VolumeMount>,
-    /// On an init container, [`Always`](RestartPolicy::Always) makes it a sidecar.
-    pub restart_policy: Option<RestartPolicy>,
-}
-
-impl Container {
-    /// Whether this init container is a sidecar: started in its turn and kept running.
-    pub fn is_sidecar(&self) -> bool {
-        self.restart_policy == Some(RestartPolicy::Always)
+impl RestartPolicy {
+    /// As Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::OnFailure => "OnFailure",
+            Self::Never => "Never",
+        }
     }
-}
-
-/// An environment variable.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct EnvVar {
-    /// Its name.
-    pub name: String,
-    /// Its value, resolved, save for fields that only the provider knows: `status.podIP` and `status.podIPs`.
-    pub value: Option<String>,
-    /// Where the value comes from; `secretKeyRef` tells a secret from a plain value.
-    pub value_from: Option<Value>,
-}
-
-impl EnvVar {
-    /// Whether the value comes from a secret.
-    pub fn is_secret(&self) -> bool {
-        self.value_from.as_ref().is_some_and(|source| source.get("secretKeyRef").is_some())
-    }
-}
-
-/// A port of a container.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Port {
-    /// The number.
-    pub container_port: u16,
-    /// `TCP` where it is not set, else `UDP` or `SCTP`.
-    pub protocol: Option<String>,
-    /// Its name.
-    pub name: Option<String>,
-}
-
-/// What a container needs: quantities by name of the resource, as Kubernetes writes them.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Resources {
-    /// At least this.
-    pub requests: BTreeMap<String, String>,
-    /// At most this.
-    pub limits: BTreeMap<String, String>,
-}
-
-/// Where a volume is mounted.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct VolumeMount {
-    /// The volume's name.
-    pub name: String,
-    /// Where in the container.
-    pub mount_path: String,
-    /// Which part of the volume.
-    pub sub_path: Option<String>,
-    /// Whether it may not be written.
-    pub read_only: bool,
 }
 
 #[cfg(test)]

@@ -194,7 +194,8 @@ pub struct Waiting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Running {
-    /// In RFC 3339; see [`timestamp`].
+    /// In RFC 3339; see [`timestamp`]. Empty if it is not known: the host then keeps the time at which it first saw it run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub started_at: String,
 }
 
