@@ -10,6 +10,7 @@
 
 mod checks;
 mod setup;
+mod stranger;
 
 use std::{sync::Arc, time::Duration};
 
@@ -78,7 +79,7 @@ impl Env {
 impl Azure {
     /// All groups, as the service shows them.
     pub fn groups(&self) -> Vec<Value> {
-        self.simulator.groups().into_iter().map(|group| group.shown).collect()
+        self.simulator.groups().into_iter().map(|group| group.body).collect()
     }
 
     /// The groups of a pod.

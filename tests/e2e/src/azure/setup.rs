@@ -163,7 +163,7 @@ impl AzureSetup {
                 let identity = self.options.identities.first().context("there is no managed identity")?;
                 Ok(vec![
                     ("VIRTUALNODE_USER_IDENTITY_CLIENTID".to_owned(), identity.clone()),
-                    ("AZURE_POD_IDENTITY_AUTHORITY_HOST".to_owned(), simulator.metadata_url()),
+                    ("AZURE_POD_IDENTITY_AUTHORITY_HOST".to_owned(), simulator.metadata_url().to_owned()),
                     variable("AZURE_SUBSCRIPTION_ID", "subscriptionId")?,
                 ])
             }
@@ -182,9 +182,9 @@ impl AzureSetup {
 
     fn configuration(&self, simulator: &Simulator) -> String {
         let Self { settings, sandbox, .. } = self;
-        let secure = simulator.arm_url();
+        let secure = simulator.arm_url().to_owned();
         let streams = secure.replacen("https:", "wss:", 1);
-        let net = [&secure, &streams, &simulator.metadata_url()];
+        let net = [&secure, &streams, simulator.metadata_url()];
         let resource_group = self.options.resource_groups.first().map(String::as_str).unwrap_or_default();
         format!(
             "Region = \"westeurope\"\n\

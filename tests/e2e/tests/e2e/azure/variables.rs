@@ -36,7 +36,7 @@ pub(crate) async fn variables_are_set_and_those_of_secrets_are_secure(env: &mut 
 }
 
 pub(crate) async fn requests_and_limits_are_cores_and_gigabytes(env: &mut Env) -> Result<()> {
-    let setup = AzureSetup::default().setting("GPUSkus = []");
+    let setup = AzureSetup::default().setting("GPUSKUs = []");
     let azure = env.start_azure(setup).await?;
     for (name, resources, wanted) in [
         ("nothing", json!({}), json!({"requests": {"cpu": 1.0, "memoryInGB": 1.5}})),
@@ -62,7 +62,7 @@ pub(crate) async fn requests_and_limits_are_cores_and_gigabytes(env: &mut Env) -
 
 pub(crate) async fn gpus_are_of_the_sku_that_the_pod_names(env: &mut Env) -> Result<()> {
     let gpus = |options: &mut vk_azure::Options| options.limits = vk_azure::Limits { cpu: 24.0, memory: 448.0, ..options.limits };
-    let setup = AzureSetup::default().azure(gpus).setting("GPUSkus = [\"V100\"]").variable("ACI_QUOTA_GPU", "8");
+    let setup = AzureSetup::default().azure(gpus).setting("GPUSKUs = [\"V100\"]").variable("ACI_QUOTA_GPU", "8");
     let azure = env.start_azure(setup).await?;
     let capacity = r"jsonpath={.status.capacity.nvidia\.com/gpu}";
     let capacity = env.kubectl(&["get", "node", &env.node, "-o", capacity]).await?;
