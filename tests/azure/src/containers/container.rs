@@ -103,10 +103,11 @@ impl Container {
     /// Waits until the container has ended. All it has written is in its log then.
     pub async fn exited(&self) -> Exit {
         let mut exit = self.running.exit.clone();
-        match exit.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(exit)) => *exit,
+        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
+        match ended {
+            Some(exit) => exit,
             // Its runtime is being shut down, and takes it along.
-            _ => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 
