@@ -17,6 +17,8 @@ mod group;
 mod identity;
 mod mapping;
 mod memory;
+#[cfg(test)]
+mod model;
 mod pods;
 mod poll;
 mod settings;

@@ -136,3 +136,6 @@ impl Pods {
         pod_of(group, &self.owner).is_some_and(|of| of.uid == pod.uid)
     }
 }
+
+#[cfg(test)]
+mod tests;

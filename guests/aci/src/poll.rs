@@ -159,3 +159,6 @@ impl Reads {
         self.wait.is_some() || self.failures_in_a_row >= MOST_FAILURES
     }
 }
+
+#[cfg(test)]
+mod tests;
