@@ -21,7 +21,10 @@ mod memory;
 mod model;
 mod pods;
 mod poll;
+mod provider;
 mod settings;
 mod status;
 mod time;
 mod token;
+
+vk_sdk::export!(provider::Aci);
