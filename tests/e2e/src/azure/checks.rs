@@ -7,27 +7,45 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::Value;
+use vk_azure::Request;
 
 use super::{Azure, HIDDEN, tag};
 use crate::{Env, PATIENCE, eventually, phase};
 
 /// How tokens of the directory begin, as far as a header shows them.
 const BEARER: &str = "Bearer ey";
-/// The tag that marks a group as a node's.
-const OWNER: &str = "vk-host.dev-owner";
 
 impl Azure {
     /// Checks what must hold whatever a test did: API and Azure agree, no rule was broken, nothing was told.
     pub(crate) async fn check(&self, env: &Env) -> Result<()> {
         eventually("the API server and Azure to agree", PATIENCE, async || {
             let pods = env.pods().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-            disagreement(&pods.items, &self.groups()).map_or(Ok(()), Err)
+            disagreement(&pods.items, &self.ours()).map_or(Ok(()), Err)
         })
         .await?;
+        self.strangers_are_untouched()?;
         let violations = self.simulator.violations();
         ensure!(violations.is_empty(), "rules were broken: {violations:?}");
         let told = self.told(env).await?;
         ensure!(told.is_empty(), "hidden values are told:\n{}", told.join("\n"));
+        Ok(())
+    }
+
+    /// The groups that the provider has made.
+    fn ours(&self) -> Vec<Value> {
+        let strangers = self.strangers();
+        self.groups().into_iter().filter(|group| !strangers.contains(group["name"].as_str().unwrap_or_default())).collect()
+    }
+
+    fn strangers_are_untouched(&self) -> Result<()> {
+        let requests = self.simulator.requests();
+        for name in self.strangers() {
+            let of = |request: &&Request| request.group.as_deref() == Some(name.as_str());
+            let changes = requests.iter().filter(of).filter(|request| request.method != "GET").count();
+            // The one that made it.
+            ensure!(changes == 1, "somebody else's group {name} was touched {} times", changes.saturating_sub(1));
+            ensure!(self.simulator.group(&name).is_some(), "somebody else's group {name} is gone");
+        }
         Ok(())
     }
 
@@ -78,10 +96,9 @@ fn forms() -> Vec<String> {
 
 /// In what the API server and Azure disagree, if they do.
 fn disagreement(pods: &[Pod], groups: &[Value]) -> Option<String> {
-    let ours: Vec<&Value> = groups.iter().filter(|group| !tag(group, OWNER).is_empty()).collect();
     let uids: BTreeSet<String> = pods.iter().filter_map(|pod| pod.uid()).collect();
     let mut of: BTreeMap<&str, usize> = BTreeMap::new();
-    for group in &ours {
+    for group in groups {
         *of.entry(tag(group, "UID")).or_default() += 1;
         if !uids.contains(tag(group, "UID")) {
             return Some(format!("group {} is of a pod that is no more", group["name"]));

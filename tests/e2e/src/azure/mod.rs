@@ -12,7 +12,11 @@ mod checks;
 mod setup;
 mod stranger;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Pod;
@@ -36,6 +40,8 @@ pub fn hidden(what: &str) -> String {
 pub struct Azure {
     /// The simulator itself.
     pub simulator: Simulator,
+    /// Names of groups that somebody else has made.
+    strangers: Mutex<BTreeSet<String>>,
 }
 
 impl Env {
@@ -70,7 +76,7 @@ impl Env {
         let simulator = Simulator::start(setup.options()).await.context("Azure does not start")?;
         let host = setup.host(&self.bench, &simulator)?;
         self.prepare(host)?;
-        let azure = Arc::new(Azure { simulator });
+        let azure = Arc::new(Azure { simulator, strangers: Mutex::default() });
         self.azure = Some(azure.clone());
         Ok(azure)
     }
@@ -80,6 +86,11 @@ impl Azure {
     /// All groups, as the service shows them.
     pub fn groups(&self) -> Vec<Value> {
         self.simulator.groups().into_iter().map(|group| group.body).collect()
+    }
+
+    /// The names of the groups that somebody else has made.
+    fn strangers(&self) -> BTreeSet<String> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The groups of a pod.

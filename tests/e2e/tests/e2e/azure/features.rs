@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use vk_e2e::{AzureSetup, Env, phase};
+use vk_e2e::{AzureSetup, Dialect, Env, Kubectl, phase};
 
 use super::{containers, main_container, once, printed, properties, script};
 
@@ -29,14 +29,13 @@ pub(crate) async fn several_containers_of_a_pod_are_one_group(env: &mut Env) -> 
     let pod = env.pod_ready("three").await?;
     let names: Vec<&str> = containers(&pod).iter().map(|container| container.name.as_str()).collect();
     ensure!(names == ["writer", "reader", "third"], "{names:?}");
-    let logs = |container: &'static str| async move { env.kubectl(&["logs", "three", "-c", container]).await };
-    ensure!(logs("writer").await? == "written\n", "{}", logs("writer").await?);
-    vk_e2e::eventually("the reader to read", vk_e2e::PATIENCE, async || match logs("reader").await {
-        Ok(text) if text.ends_with("handed over\n") => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await?;
-    ensure!(logs("third").await?.contains("registry.example.com/third:1"), "another image: {}", logs("third").await?);
+    let written = env.kubectl(&["logs", "three", "-c", "writer"]).await?;
+    ensure!(written == "written\n", "{written}");
+    let mut reader = env.spawn(&Kubectl::own(Dialect::WebSocket), &["logs", "-f", "three", "-c", "reader"])?;
+    reader.line_with("handed over").await?;
+    reader.kill().await?;
+    let third = env.kubectl(&["logs", "three", "-c", "third"]).await?;
+    ensure!(third.contains("registry.example.com/third:1"), "another image: {third}");
     let shown = env.kubectl(&["get", "pod", "three"]).await?;
     ensure!(shown.contains("3/3"), "{shown}");
     ensure!(azure.groups().len() == 1, "{} groups", azure.groups().len());
