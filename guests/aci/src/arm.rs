@@ -9,6 +9,7 @@
 //! ```
 
 mod client;
+mod metrics;
 mod refusal;
 mod registration;
 mod subnet;
@@ -17,11 +18,14 @@ mod throttle;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use vk_sdk::{Result, sessions::TerminalSize};
+use serde_json::Value;
+use vk_sdk::{Error, ErrorKind, Result, debug, sessions::TerminalSize};
 
+use self::refusal::Refusal;
 pub(crate) use self::{
     client::{Call, segment},
-    throttle::Class,
+    metrics::{Metrics, Point, Realtime},
+    throttle::{Class, admit, asked_wait},
 };
 use crate::{
     group::{ContainerGroup, Secret},
@@ -81,7 +85,7 @@ impl Arm {
         #[derive(Deserialize)]
         struct Listing {
             #[serde(default)]
-            value: Option<Vec<ContainerGroup>>,
+            value: Option<Vec<Value>>,
             #[serde(default, rename = "nextLink")]
             next: Option<String>,
         }
@@ -90,8 +94,16 @@ impl Arm {
             Some(link) => Call::link(Class::Read, link),
         };
         let listing: Listing = self.request(&call)?.json()?;
-        let next = listing.next.filter(|link| !link.is_empty());
-        Ok(Page { groups: listing.value.unwrap_or_default(), next })
+        // One that cannot be read, perhaps a stranger's, takes no other with it.
+        let groups = listing.value.unwrap_or_default().into_iter().filter_map(|group| {
+            ContainerGroup::deserialize(&group)
+                .inspect_err(|error| {
+                    let name = group.get("name").and_then(Value::as_str).unwrap_or_default();
+                    debug!(group = name, "left out of the listing: {error}");
+                })
+                .ok()
+        });
+        Ok(Page { groups: groups.collect(), next: listing.next.filter(|link| !link.is_empty()) })
     }
 
     /// Makes a group or changes it. When an answer is lost the group may be there all the same.
@@ -99,6 +111,10 @@ impl Arm {
         match self.send(&Call::put(Class::Create, self.group(name), group)) {
             Ok(answer) => answer.json(),
             Err(refusal) if refusal.is_missing_registration() => Err(self.register(refusal.error)),
+            // What the group is to be in, such as a subnet, which the operator may yet make.
+            Err(Refusal { error, .. }) if error.kind == ErrorKind::NotFound => {
+                Err(Error { kind: ErrorKind::Unavailable, ..error })
+            }
             Err(refusal) => Err(refusal.error),
         }
     }
@@ -112,11 +128,6 @@ impl Arm {
             Err(refusal) => return Err(refusal.error),
         }
         Ok(if self.get(name)?.is_none() { Removal::Gone } else { Removal::Removing })
-    }
-
-    /// Ends a group's containers. The group stays, and may be started again.
-    pub(crate) fn stop(&self, name: &str) -> Result<()> {
-        self.request(&Call::post(Class::Action, format!("{}/stop", self.group(name)))).map(drop)
     }
 
     /// A container's log, or the last `tail` lines of it, each begun by its time.
@@ -182,3 +193,6 @@ impl Arm {
         format!("{}/containers/{}", self.group(name), segment(container))
     }
 }
+
+#[cfg(test)]
+mod tests;

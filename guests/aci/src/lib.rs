@@ -10,11 +10,14 @@
 //! seen of each group and which requests must wait, all of which can be learned again.
 
 mod arm;
+mod attach;
 mod clock;
 mod cursor;
 mod events;
+mod exec;
 mod group;
 mod identity;
+mod logs;
 mod mapping;
 mod memory;
 #[cfg(test)]
@@ -22,9 +25,12 @@ mod model;
 mod pods;
 mod poll;
 mod provider;
+mod sessions;
 mod settings;
+mod stats;
 mod status;
+mod target;
 mod time;
 mod token;
 
-vk_sdk::export!(provider::Aci);
+vk_sdk::export!(provider::Aci: Logs + Sessions + Stats);

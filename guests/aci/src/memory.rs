@@ -5,6 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use vk_sdk::{PodId, cache, status::PodStatus};
 
 use crate::{
@@ -22,11 +23,9 @@ const LAG: Duration = Duration::from_secs(15);
 const BURIAL: Duration = Duration::from_secs(60);
 /// For so long a removal under way is not asked for again.
 const REMOVAL: Duration = Duration::from_secs(60);
-/// How soon a group that moves is looked at again: the longer it stays as it is, the later.
+/// How soon a group may be read again: the longer it stays as it is, the later.
 const SOONEST: Duration = Duration::from_secs(2);
-const LATEST: Duration = Duration::from_secs(10);
-/// A group that runs is not looked at again before; when it is depends on how many there are.
-pub(crate) const SETTLED: Duration = Duration::from_secs(10);
+pub(crate) const LATEST: Duration = Duration::from_secs(10);
 
 /// What is known of a group. Times are in milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,12 +35,12 @@ pub(crate) struct Memory {
     pub(crate) motion: Motion,
     /// The state of the request to make it, the one thing that listings tell too.
     pub(crate) provisioning: Option<String>,
-    /// When it is to be looked at.
+    /// When it is to be read; 0 if something is known to have happened.
     pub(crate) due: u64,
     /// Since when it is as it is.
     since: u64,
-    /// The status that was seen last.
-    status: Option<PodStatus>,
+    /// A mark of the status that was seen last.
+    status: u64,
     /// When it was made, until the service has shown it.
     made: Option<u64>,
     /// When its removal was asked for.
@@ -64,7 +63,7 @@ impl Memory {
             provisioning: None,
             due: now,
             since: now,
-            status: None,
+            status: 0,
             made: None,
             removed: None,
             buried: None,
@@ -75,31 +74,33 @@ impl Memory {
 
     /// Of a group that is about to be made.
     pub(crate) fn made(pod: &PodId, now: SystemTime) -> Self {
-        Self { made: Some(milliseconds(now)), told: Some(Told::new()), ..Self::new(pod, now) }
+        let due = after(now, SOONEST);
+        Self { made: Some(milliseconds(now)), told: Some(Told::new()), due, ..Self::new(pod, now) }
+    }
+
+    /// Of a group that is gone.
+    fn buried(pod: &PodId, now: SystemTime) -> Self {
+        Self { buried: Some(milliseconds(now)), due: u64::MAX, motion: Motion::Ended, ..Self::new(pod, now) }
     }
 
     /// Takes in what the service says of the group.
     pub(crate) fn seen(&mut self, group: &ContainerGroup, status: &PodStatus, told: Told, now: SystemTime) {
-        self.look(group, status, now);
+        self.begun(group, status, now);
         self.made = None;
         self.told = Some(told);
     }
 
-    /// Takes in the service's answer to the request to make the group, which it may not show to others yet.
+    /// The same of its answer to the request to make the group, which it may not show to others yet.
     pub(crate) fn begun(&mut self, group: &ContainerGroup, status: &PodStatus, now: SystemTime) {
-        self.look(group, status, now);
-    }
-
-    fn look(&mut self, group: &ContainerGroup, status: &PodStatus, now: SystemTime) {
         self.motion = status::motion(group, status);
         self.provisioning = provisioning(group);
-        if self.status.as_ref() != Some(status) {
-            self.status = Some(status.clone());
+        let mark = mark(status);
+        if self.status != mark {
+            self.status = mark;
             self.since = milliseconds(now);
         }
         self.due = match self.motion {
-            Motion::Moving => self.again(now),
-            Motion::Running => after(now, SETTLED),
+            Motion::Moving | Motion::Running => self.again(now),
             // Listings tell when it is gone.
             Motion::Ended => u64::MAX,
         };
@@ -122,6 +123,11 @@ impl Memory {
     fn again(&self, now: SystemTime) -> u64 {
         let age = Duration::from_millis(milliseconds(now).saturating_sub(self.since));
         after(now, (age / 4).clamp(SOONEST, LATEST))
+    }
+
+    /// Whether the service has yet to show the group.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.made.is_some()
     }
 
     /// Whether a service that does not show the group may only be late.
@@ -151,6 +157,10 @@ impl Memory {
     }
 }
 
+fn mark(status: &PodStatus) -> u64 {
+    Sha256::digest(status.to_json()).iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+}
+
 /// What listings, too, tell of a group's state.
 pub(crate) fn provisioning(group: &ContainerGroup) -> Option<String> {
     group.properties.as_ref()?.provisioning_state.clone()
@@ -175,9 +185,17 @@ pub(crate) struct Kept {
 impl Kept {
     /// Writes it back as it is now; not if another instance has written or removed it since, which knows more.
     pub(crate) fn write_back(&self) {
-        if let Ok(value) = serde_json::to_vec(&self.memory) {
-            cache::replace(&key(&self.pod.uid), Some(&self.raw), &value, LIFETIME);
-        }
+        self.replace(&self.memory, LIFETIME);
+    }
+
+    /// As [`bury`], under the same condition. Says whether it holds.
+    pub(crate) fn bury(&self, now: SystemTime) -> bool {
+        self.replace(&Memory::buried(&self.pod, now), BURIAL)
+    }
+
+    fn replace(&self, memory: &Memory, lifetime: Duration) -> bool {
+        serde_json::to_vec(memory)
+            .is_ok_and(|value| cache::replace(&key(&self.pod.uid), Some(&self.raw), &value, lifetime))
     }
 }
 
@@ -216,7 +234,5 @@ pub(crate) fn forget(uid: &str) {
 
 /// Remembers for a while that the group is gone, since listings lag behind.
 pub(crate) fn bury(pod: &PodId, now: SystemTime) {
-    let memory =
-        Memory { buried: Some(milliseconds(now)), due: u64::MAX, motion: Motion::Ended, ..Memory::new(pod, now) };
-    let _ = cache::set_json(&key(&pod.uid), &memory, BURIAL);
+    let _ = cache::set_json(&key(&pod.uid), &Memory::buried(pod, now), BURIAL);
 }

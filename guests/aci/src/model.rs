@@ -195,7 +195,7 @@ impl State {
     }
 }
 
-pub(crate) fn missing() -> Response {
+fn missing() -> Response {
     refusal(404, "ResourceNotFound")
 }
 
@@ -228,6 +228,7 @@ pub(crate) fn settings() -> Settings {
         public_ip: false,
         log_analytics: None,
         realtime_metrics: false,
+        monitor_metrics: false,
         gpu_skus: Vec::new(),
         api_version: "v".into(),
         user_agent: "test".into(),

@@ -53,6 +53,7 @@ impl Pods {
 
     fn changes(&self, listing: u64) -> Result<Changes> {
         let mut groups: Vec<Kept> = memory::all().into_iter().filter(|kept| !kept.memory.is_buried()).collect();
+        let pause = if groups.is_empty() { IDLE_PAUSE } else { PAUSE };
         let mut round = Round::begin(now());
         if round.is_survey_due(&groups) {
             self.survey(&mut groups);
@@ -66,29 +67,30 @@ impl Pods {
             self.read(kept, &mut reads);
         }
         round.end();
-        if reads.learned {
-            self.reached();
-        } else if let Some(error) = reads.failure.take() {
+        if let Some((name, error)) = reads.failure.take() {
             // Is it the group, or the service? Of the latter the host must know.
-            if self.arm.list(None).is_err() {
+            if !reads.learned && self.arm.list(None).is_err() {
                 cache::remove(REACHED);
                 return Err(error);
             }
+            warn!(group = name, "not read: {}", error.message);
         }
-        let pause = match (reads.wait, memory::all().is_empty()) {
-            (Some(wait), _) => wait,
-            (None, false) => PAUSE,
-            (None, true) => IDLE_PAUSE,
-        };
+        if reads.learned {
+            self.reached();
+        }
         let next = Cursor::Changes { listing }.write();
-        Ok(Changes::since(reads.observed, reads.removed, next).poll_after(pause))
+        Ok(Changes::since(reads.observed, reads.removed, next).poll_after(reads.wait.unwrap_or(pause)))
     }
 
-    /// Whether the service answers, as far as is not known anyway.
+    /// Whether the service answers, unless that is known anyway. One that asks to wait does.
     pub(crate) fn check(&self) -> Result<()> {
-        if cache::get(REACHED).is_none() {
-            self.arm.list(None)?;
-            self.reached();
+        if cache::get(REACHED).is_some() {
+            return Ok(());
+        }
+        match self.arm.list(None) {
+            Ok(_) => self.reached(),
+            Err(error) if error.kind == ErrorKind::Exhausted => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -115,14 +117,15 @@ impl Pods {
             }
             Ok(_) => {
                 reads.succeeded();
-                memory::forget(&kept.pod.uid);
-                reads.removed.push(kept.pod);
+                // If another instance has just made it anew, that is another group.
+                if kept.bury(now()) {
+                    reads.removed.push(kept.pod);
+                }
             }
             Err(error) => {
-                warn!(group = name, "not read: {}", error.message);
                 kept.memory.retry(now());
                 kept.write_back();
-                reads.failed(error);
+                reads.failed(name, error);
             }
         }
     }
@@ -135,7 +138,8 @@ struct Reads {
     removed: Vec<PodId>,
     learned: bool,
     failures_in_a_row: usize,
-    failure: Option<Error>,
+    /// The first group that could not be read, and why.
+    failure: Option<(String, Error)>,
     /// How long the service asks to be left alone.
     wait: Option<Duration>,
 }
@@ -146,13 +150,13 @@ impl Reads {
         self.failures_in_a_row = 0;
     }
 
-    fn failed(&mut self, error: Error) {
+    fn failed(&mut self, name: String, error: Error) {
         if error.kind == ErrorKind::Exhausted {
             self.wait = Some(Duration::from_millis(error.retry_after.unwrap_or(10_000).into()));
             return;
         }
         self.failures_in_a_row += 1;
-        self.failure.get_or_insert(error);
+        self.failure.get_or_insert((name, error));
     }
 
     fn is_over(&self) -> bool {

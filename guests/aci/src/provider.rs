@@ -13,8 +13,8 @@ use crate::{arm::Arm, mapping, pods::Pods, settings::Settings};
 const SUBNET: &str = "subnet";
 
 pub(crate) struct Aci {
-    settings: Settings,
-    pods: Pods,
+    pub(crate) settings: Settings,
+    pub(crate) pods: Pods,
 }
 
 impl Provider for Aci {
@@ -85,9 +85,10 @@ fn description(settings: &Settings) -> Description {
     let resources = resources.into_iter().chain(gpu).map(|(name, amount)| (name, amount.as_str()));
     let mut description = Description::new(settings.operating_system, "amd64", resources);
     let region = settings.region.to_lowercase().replace(' ', "");
-    description.labels = [("topology.kubernetes.io/region", region.as_str()), ("kubernetes.azure.com/managed", "false")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
+    description.labels =
+        [("topology.kubernetes.io/region", region.as_str()), ("kubernetes.azure.com/managed", "false")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
     description
 }
 

@@ -18,6 +18,8 @@ mod network;
 mod region;
 mod surroundings;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use vk_sdk::{Error, OperatingSystem, Result, Startup};
@@ -54,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) log_analytics: Option<LogAnalytics>,
     /// Whether groups in a subnet get the extension that tells what they use.
     pub(crate) realtime_metrics: bool,
+    /// Whether what other groups use is asked of Azure Monitor, at two requests a minute and pod.
+    pub(crate) monitor_metrics: bool,
     /// GPU SKUs of the region, as the operator lists them.
     pub(crate) gpu_skus: Vec<String>,
     /// Version of the API of container groups.
@@ -158,6 +162,7 @@ impl Settings {
                 Some(value) => value == "true",
                 None => file.realtime_metrics.unwrap_or(false),
             },
+            monitor_metrics: file.monitor_metrics.unwrap_or(false),
             gpu_skus: file.gpu_skus.clone().unwrap_or_default(),
             api_version: given(&file.api_version).unwrap_or_else(|| API_VERSION.to_owned()),
             user_agent: match variable("ACI_EXTRA_USER_AGENT").or_else(|| given(&file.extra_user_agent)) {
@@ -177,7 +182,9 @@ fn given(text: &Option<String>) -> Option<String> {
 }
 
 fn missing(what: &str, variable: &str, key: &str) -> Error {
-    Error::invalid(format!("the {what} is not set: set {variable}, or {key} in the configuration file"))
+    Error::invalid(format!(
+        "the {what} is not set: set {variable} (and let sandbox.env grant it), or {key} in the configuration file"
+    ))
 }
 
 /// The host's flag and the file must not contradict each other.

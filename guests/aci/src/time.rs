@@ -41,6 +41,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_time_or_none(text in ".{0,40}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]{5,12}[-+Zz][0-9:é]{0,7}") {
+            if let Some(time) = parse(&text) {
+                proptest::prop_assert!(time >= UNIX_EPOCH);
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_time_is_none() {
         for text in ["", "not a time", "0001-01-01T00:00:00Z", "2023-05-01", "2023-05-01T16:57:05+0", "T+é"] {

@@ -169,6 +169,16 @@ impl Response {
         self.raw.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
+    /// All headers, in the order in which they came.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.raw.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// How long `Retry-After` asks to wait, if it is a number of seconds or a date.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.header("retry-after").and_then(|value| retry_after(value, SystemTime::now()))
+    }
+
     /// The body.
     pub fn body(&self) -> &[u8] {
         &self.raw.body
@@ -204,7 +214,7 @@ impl Response {
             return Ok(self);
         }
         let mut error = Error::new(kind_of(self.raw.status), self.problem());
-        if let Some(wait) = self.header("retry-after").and_then(|value| retry_after(value, SystemTime::now())) {
+        if let Some(wait) = self.retry_after() {
             error = error.after(wait);
         }
         Err(error)

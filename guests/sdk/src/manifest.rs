@@ -19,7 +19,7 @@ pub use volume::{Volume, VolumeMount};
 
 use crate::{Error, Result};
 
-/// A list, a map or a flag that is `null` is one that is not set.
+/// What is `null` is not set.
 fn or_default<'de, T, D>(deserializer: D) -> std::result::Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
@@ -98,6 +98,7 @@ pub struct Spec {
     #[serde(deserialize_with = "or_default")]
     pub containers: Vec<Container>,
     /// What happens when a container ends.
+    #[serde(deserialize_with = "or_default")]
     pub restart_policy: RestartPolicy,
     /// How long the pod may take to stop, in seconds; 30 where it is not set.
     pub termination_grace_period_seconds: Option<u64>,
@@ -115,19 +116,22 @@ pub struct Spec {
     /// The domain of its host name.
     pub subdomain: Option<String>,
     /// Whether it is in the node's network.
+    #[serde(deserialize_with = "or_default")]
     pub host_network: bool,
     /// Whether it sees the node's processes.
-    #[serde(rename = "hostPID")]
+    #[serde(rename = "hostPID", deserialize_with = "or_default")]
     pub host_pid: bool,
     /// Whether it is in the node's namespace of inter-process communication.
-    #[serde(rename = "hostIPC")]
+    #[serde(rename = "hostIPC", deserialize_with = "or_default")]
     pub host_ipc: bool,
     /// Whether its containers see each other's processes.
+    #[serde(deserialize_with = "or_default")]
     pub share_process_namespace: bool,
     /// Names that its containers resolve to addresses.
     #[serde(deserialize_with = "or_default")]
     pub host_aliases: Vec<HostAlias>,
     /// Where its containers' name servers come from.
+    #[serde(deserialize_with = "or_default")]
     pub dns_policy: DnsPolicy,
     /// What is added to what the policy gives.
     pub dns_config: Option<DnsConfig>,
@@ -228,6 +232,41 @@ mod tests {
         assert_eq!(container.resources.limits["cpu"], "1");
         assert_eq!(container.ports[0].container_port, 80);
         assert_eq!(container.env.iter().map(EnvVar::is_secret).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn what_is_null_is_not_set() {
+        let manifest = Manifest::parse(
+            r#"{"metadata":{"creationTimestamp":null,"labels":null,"annotations":null},"spec":{"containers":[{"env":null,
+                "ports":null,"resources":null,"volumeMounts":null,"command":null,"livenessProbe":null,"stdin":null}],
+                "initContainers":null,"volumes":null,"hostNetwork":null,"hostPID":null,"dnsPolicy":null,"dnsConfig":null,
+                "restartPolicy":null,"nodeName":null}}"#,
+        )
+        .unwrap();
+        let spec = manifest.spec;
+        assert!(manifest.metadata.creation_timestamp.is_none() && manifest.metadata.annotations.is_empty());
+        assert!(spec.volumes.is_empty() && !spec.host_network && !spec.host_pid && spec.dns_config.is_none());
+        assert_eq!((spec.dns_policy, spec.restart_policy.as_str()), (DnsPolicy::ClusterFirst, "Always"));
+        assert!(spec.containers[0].env.is_empty() && spec.containers[0].liveness_probe.is_none());
+    }
+
+    #[test]
+    fn what_a_pod_wishes_of_its_node_and_of_names_is_read() {
+        let manifest = Manifest::parse(
+            r#"{"metadata":{"creationTimestamp":"2023-04-12T12:00:00Z"},"spec":{"hostPID":true,"hostIPC":true,
+                "hostAliases":[{"ip":"1.2.3.4","hostnames":["a"]}],"dnsPolicy":"None","dnsConfig":{"nameservers":["1.1.1.1"],
+                "options":[{"name":"ndots","value":"2"}]},"securityContext":{"runAsUser":1},"serviceAccountName":"s"}}"#,
+        )
+        .unwrap();
+        let spec = manifest.spec;
+        assert_eq!(manifest.metadata.creation_timestamp.as_deref(), Some("2023-04-12T12:00:00Z"));
+        assert!(spec.host_pid && spec.host_ipc && !spec.host_network);
+        assert_eq!(spec.host_aliases, [HostAlias { ip: "1.2.3.4".into(), hostnames: vec!["a".into()] }]);
+        let dns = spec.dns_config.unwrap();
+        assert_eq!((spec.dns_policy, &dns.nameservers[..]), (DnsPolicy::None, &["1.1.1.1".to_owned()][..]));
+        assert_eq!(dns.options, [DnsOption { name: "ndots".into(), value: Some("2".into()) }]);
+        assert_eq!(spec.security_context, Some(serde_json::json!({"runAsUser": 1})));
+        assert_eq!(spec.service_account_name.as_deref(), Some("s"));
     }
 
     #[test]

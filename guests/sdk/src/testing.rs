@@ -15,8 +15,8 @@
 //! # Ok::<(), vk_sdk::Error>(())
 //! ```
 //!
-//! [`advance`] moves the time by which the cache's stand-in lets values expire; a provider that looks at the clock can be
-//! given [`now`] for it in its tests.
+//! Time stands still, save that [`advance`] moves it: the cache's stand-in lets values expire by it, and a provider that
+//! looks at the clock can be given [`now`] for it in its tests.
 
 use std::{
     cell::{Cell, RefCell},
@@ -44,7 +44,7 @@ thread_local! {
     static EVENTS: RefCell<Vec<(PodId, Event)>> = const { RefCell::new(Vec::new()) };
     static LINES: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
     static CACHE: RefCell<BTreeMap<String, Entry>> = const { RefCell::new(BTreeMap::new()) };
-    static ADVANCED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static NOW: Cell<SystemTime> = Cell::new(SystemTime::now());
 }
 
 struct Entry {
@@ -80,12 +80,13 @@ pub fn lines() -> Vec<(Level, String)> {
 
 /// Moves [`now`] ahead on this thread.
 pub fn advance(time: Duration) {
-    ADVANCED.set(ADVANCED.get() + time);
+    NOW.set(NOW.get() + time);
 }
 
-/// The machine's time, and what [`advance`] has added to it on this thread.
+/// The time on this thread. It stands still but for [`advance`], so that what a test sees does not depend on how fast it
+/// runs.
 pub fn now() -> SystemTime {
-    SystemTime::now() + ADVANCED.get()
+    NOW.get()
 }
 
 /// A request as the host was to send it.

@@ -1,16 +1,20 @@
 //! Requests to Azure Resource Manager.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
-use vk_sdk::{Error, Result, http};
+use serde_json::error::Category;
+use vk_sdk::{Error, Result, debug, http};
 
 use super::{
     Arm,
     refusal::Refusal,
     throttle::{self, Class},
 };
-use crate::token;
+use crate::{group::Secret, token};
+
+/// A read that hangs leaves time for others within one call of the host.
+const LONGEST_READ: Duration = Duration::from_secs(8);
 
 /// A request that is being put together.
 #[derive(Debug)]
@@ -99,8 +103,15 @@ impl Answer {
                 self.asked
             )));
         }
+        // What serde says of a value may repeat it, and it may be a password.
         serde_json::from_slice(body).map_err(|error| {
-            Error::unavailable(format!("{}: the answer is not the JSON that it should be: {error}", self.asked))
+            let problem = match error.classify() {
+                Category::Eof => "breaks off",
+                Category::Data => "has not the members that it should have",
+                Category::Syntax | Category::Io => "is not JSON",
+            };
+            let (line, column) = (error.line(), error.column());
+            Error::unavailable(format!("{}: the answer {problem}, at line {line}, column {column}", self.asked))
         })
     }
 }
@@ -112,19 +123,27 @@ impl Arm {
     }
 
     pub(super) fn send(&self, call: &Call) -> std::result::Result<Answer, Refusal> {
-        match self.send_once(call) {
-            Err(refusal) if refusal.status == 401 => {
-                token::forget(&self.settings);
-                self.send_once(call)
-            }
-            other => other,
+        let token = token::token(&self.settings)?;
+        let refusal = match self.send_with(call, &token) {
+            Err(refusal) if refusal.status == 401 => refusal,
+            other => return other,
+        };
+        token::forget(&token);
+        debug!("a token was refused: {}", refusal.error.message);
+        let token = token::token(&self.settings)?;
+        let answer = self.send_with(call, &token);
+        if let Err(refusal) = &answer
+            && refusal.status == 401
+        {
+            token::forget(&token);
+            token::refuse(&refusal.error);
         }
+        answer
     }
 
-    fn send_once(&self, call: &Call) -> std::result::Result<Answer, Refusal> {
+    fn send_with(&self, call: &Call, token: &Secret) -> std::result::Result<Answer, Refusal> {
         let url = self.url(call)?;
         let asked = format!("{} {}", call.method, url.split('?').next().unwrap_or_default());
-        let token = token::token(&self.settings)?;
         let mut request = http::Request::new(call.method, url)
             .bearer(&token.0)
             .header("user-agent", &self.settings.user_agent)
@@ -132,13 +151,21 @@ impl Arm {
         if let Some(body) = &call.body {
             request = request.header("content-type", "application/json").body(body.clone()?);
         }
+        if call.class == Class::Read {
+            request = request.timeout(LONGEST_READ);
+        }
         let permit = throttle::admit(call.class)?;
         let response = request.send()?;
         permit.learn(&response);
         if (200..300).contains(&response.status()) {
             return Ok(Answer { response, asked });
         }
-        Err(Refusal::read(&response, &asked, &self.settings))
+        let refusal = Refusal::read(&response, &asked, &self.settings);
+        if refusal.status == 429 && refusal.code == "SubscriptionRequestsThrottled" {
+            let wait = throttle::asked_wait(&response).unwrap_or_default();
+            call.class.counted_with().iter().for_each(|class| throttle::hold(*class, wait));
+        }
+        Err(refusal)
     }
 
     fn url(&self, call: &Call) -> Result<String> {

@@ -5,7 +5,7 @@ use vk_sdk::{Error, Result, manifest::Manifest};
 /// `true` or `false`: whether the pod's ports get a public address.
 pub(super) const PUBLIC_IP: &str = "virtual-kubelet.io/public-ip";
 /// The first label of the public address's name, below the region's domain.
-pub(super) const DNS_NAME_LABEL: &str = "virtual-kubelet.io/dnsnamelabel";
+const DNS_NAME_LABEL: &str = "virtual-kubelet.io/dnsnamelabel";
 /// The same as the Go provider reads it.
 const DNS_NAME_LABEL_CLASSIC: &str = "virtualkubelet.io/dnsnamelabel";
 /// The SKU of the GPUs.
@@ -26,9 +26,10 @@ pub(super) fn public_ip(manifest: &Manifest) -> Result<Option<bool>> {
     }
 }
 
-pub(super) fn dns_name_label(manifest: &Manifest) -> Result<Option<&str>> {
+/// The annotation's name and the label.
+pub(super) fn dns_name_label(manifest: &Manifest) -> Result<Option<(&'static str, &str)>> {
     let names = [DNS_NAME_LABEL, DNS_NAME_LABEL_CLASSIC];
-    let Some((name, label)) = names.iter().find_map(|name| Some((name, manifest.annotation(name)?))) else {
+    let Some((name, label)) = names.into_iter().find_map(|name| Some((name, manifest.annotation(name)?))) else {
         return Ok(None);
     };
     let plain = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
@@ -36,7 +37,7 @@ pub(super) fn dns_name_label(manifest: &Manifest) -> Result<Option<&str>> {
     if !plain || !starts || label.ends_with('-') || !(5..=63).contains(&label.len()) {
         return Err(wrong(name, label, "5 to 63 of a-z, 0-9 and -, with a letter first and no - last"));
     }
-    Ok(Some(label))
+    Ok(Some((name, label)))
 }
 
 pub(super) fn priority(manifest: &Manifest) -> Result<Option<String>> {

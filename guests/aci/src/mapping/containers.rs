@@ -124,7 +124,16 @@ fn command(container: &manifest::Container, field: &str, notes: &mut Notes) -> V
         }
         return Vec::new();
     }
-    container.command.iter().chain(&container.args).cloned().collect()
+    let command: Vec<_> = container.command.iter().chain(&container.args).cloned().collect();
+    let secrets = environment::secrets(&container.env);
+    if command.iter().any(|word| secrets.iter().any(|secret| word.contains(secret))) {
+        let message = format!(
+            "{field}.command has the value of a secret, which Azure shows to whoever may read the group; let the command \
+             read the variable instead"
+        );
+        notes.warn("SecretInCommand", message);
+    }
+    command
 }
 
 fn is_set(lifecycle: &serde_json::Value) -> bool {

@@ -5,11 +5,29 @@ use vk_sdk::manifest::EnvVar;
 use super::Notes;
 use crate::group::{EnvironmentVariable, Secret};
 
+/// The shortest value of a secret that is looked for in other values: shorter ones are in many by chance.
+const SHORTEST_SECRET: usize = 4;
 /// The longest name that the service takes.
 const LONGEST_NAME: usize = 63;
 
-/// The variables in their order. Values of secrets are sent such that the service never shows them.
+/// The values of a container's secrets that must not be found elsewhere.
+pub(super) fn secrets(env: &[EnvVar]) -> Vec<&str> {
+    let secrets = env.iter().filter(|variable| variable.is_secret()).filter_map(|variable| variable.value.as_deref());
+    secrets.filter(|value| value.len() >= SHORTEST_SECRET).collect()
+}
+
+/// The variables in their order. Values of secrets, and values that were put together with them, are sent such that the
+/// service never shows them.
 pub(super) fn variables(env: &[EnvVar], container: &str, notes: &mut Notes) -> Vec<EnvironmentVariable> {
+    let secrets = secrets(env);
+    let entry = |variable: &EnvVar, value: &str| {
+        let name = variable.name.clone();
+        if variable.is_secret() || secrets.iter().any(|secret| value.contains(secret)) {
+            EnvironmentVariable { name, secure_value: Some(Secret(value.to_owned())), value: None }
+        } else {
+            EnvironmentVariable { name, value: Some(value.to_owned()), secure_value: None }
+        }
+    };
     let mut left_out = Vec::new();
     let mut variables = Vec::with_capacity(env.len());
     for variable in env {
@@ -39,15 +57,6 @@ pub(super) fn variables(env: &[EnvVar], container: &str, notes: &mut Notes) -> V
         notes.warn("ServiceVariablesLeftOut", message);
     }
     variables
-}
-
-fn entry(variable: &EnvVar, value: &str) -> EnvironmentVariable {
-    let name = variable.name.clone();
-    if variable.is_secret() {
-        EnvironmentVariable { name, secure_value: Some(Secret(value.to_owned())), value: None }
-    } else {
-        EnvironmentVariable { name, value: Some(value.to_owned()), secure_value: None }
-    }
 }
 
 /// Whether the variable is one of those that every pod of a namespace gets for each Service: no pod asked for it, so

@@ -2,7 +2,8 @@
 //!
 //! A field that is in no table is newer than this provider: it is passed over with a warning.
 
-use serde_json::Value;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Map, Value};
 use vk_sdk::{Result, manifest};
 
 use super::{Context, Notes, security};
@@ -72,8 +73,6 @@ fn if_runtime_default(value: &Value) -> bool {
 }
 
 pub(super) const SPEC: &[Rule] = &[
-    mapped("containers"),
-    mapped("initContainers"),
     mapped("volumes"),
     mapped("restartPolicy"),
     mapped("imagePullSecrets"),
@@ -120,11 +119,9 @@ pub(super) const SPEC: &[Rule] = &[
 ];
 
 pub(super) const CONTAINER: &[Rule] = &[
-    mapped("name"),
     mapped("image"),
     mapped("command"),
     mapped("args"),
-    mapped("env"),
     mapped("envFrom"),
     mapped("ports"),
     mapped("resources"),
@@ -218,51 +215,84 @@ pub(super) const CONTAINER_SECURITY: &[Rule] = &[
 pub(super) const CAPABILITIES: &[Rule] =
     &[refused("add", never, "ACI gives capabilities only in confidential groups"), warned("drop", never, OWN_MACHINE)];
 
+/// A pod as far as its fields are looked at: variables, of which a pod may have thousands, are not read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Shape {
+    spec: SpecShape,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SpecShape {
+    containers: Option<Vec<ContainerShape>>,
+    init_containers: Option<Vec<ContainerShape>>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ContainerShape {
+    name: String,
+    #[serde(rename = "env")]
+    _env: IgnoredAny,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
 /// Goes through the whole spec.
 pub(super) fn check(context: &Context<'_>, confidential: bool, notes: &mut Notes) -> Result<()> {
-    let pod: Value = manifest::parse(&context.pod.manifest)?;
-    let Some(spec) = pod.get("spec") else { return Ok(()) };
-    walk(Some(spec), "spec", SPEC, &[], notes);
-    operating_system(context, spec, notes);
+    let Shape { spec } = manifest::parse(&context.pod.manifest)?;
+    walk([&spec.rest], "spec", SPEC, &[], notes);
+    operating_system(context, &spec.rest, notes);
     let honoured: &[&str] = if confidential { &security::OF_POD } else { &[] };
-    walk(spec.get("securityContext"), "spec.securityContext", POD_SECURITY, honoured, notes);
-    let honoured: &[&str] = if confidential { &security::OF_CONTAINER } else { &[] };
-    for list in ["containers", "initContainers"] {
-        for container in each(spec.get(list)) {
-            let path = format!("spec.{list}[{}]", text(container, "name"));
-            walk(Some(container), &path, CONTAINER, &[], notes);
-            walk(container.get("resources"), &format!("{path}.resources"), RESOURCES, &[], notes);
-            for port in each(container.get("ports")) {
-                let number = port.get("containerPort").and_then(Value::as_u64).unwrap_or_default();
-                walk(Some(port), &format!("{path}.ports[{number}]"), PORT, &[], notes);
-            }
-            for mount in each(container.get("volumeMounts")) {
-                let path = format!("{path}.volumeMounts[{}]", text(mount, "name"));
-                walk(Some(mount), &path, MOUNT, &[], notes);
-            }
-            for probe in ["livenessProbe", "readinessProbe"] {
-                walk(container.get(probe), &format!("{path}.{probe}"), PROBE, &[], notes);
-            }
-            let security = container.get("securityContext");
-            let path = format!("{path}.securityContext");
-            walk(security, &path, CONTAINER_SECURITY, honoured, notes);
-            if !confidential {
-                let capabilities = security.and_then(|security| security.get("capabilities"));
-                walk(capabilities, &format!("{path}.capabilities"), CAPABILITIES, &[], notes);
-            }
+    walk(object(&spec.rest, "securityContext"), "spec.securityContext", POD_SECURITY, honoured, notes);
+    for (list, containers) in [("containers", spec.containers), ("initContainers", spec.init_containers)] {
+        for container in containers.unwrap_or_default() {
+            let path = format!("spec.{list}[{}]", container.name);
+            check_container(&container.rest, &path, confidential, notes);
         }
     }
     Ok(())
 }
 
+fn check_container(container: &Map<String, Value>, path: &str, confidential: bool, notes: &mut Notes) {
+    walk([container], path, CONTAINER, &[], notes);
+    walk(object(container, "resources"), &format!("{path}.resources"), RESOURCES, &[], notes);
+    for port in each(container, "ports") {
+        let number = port.get("containerPort").and_then(Value::as_u64).unwrap_or_default();
+        walk([port], &format!("{path}.ports[{number}]"), PORT, &[], notes);
+    }
+    for mount in each(container, "volumeMounts") {
+        walk([mount], &format!("{path}.volumeMounts[{}]", text(mount, "name")), MOUNT, &[], notes);
+    }
+    for probe in ["livenessProbe", "readinessProbe"] {
+        walk(object(container, probe), &format!("{path}.{probe}"), PROBE, &[], notes);
+    }
+    let path = format!("{path}.securityContext");
+    let security = object(container, "securityContext");
+    let honoured: &[&str] = if confidential { &security::OF_CONTAINER } else { &[] };
+    walk(security, &path, CONTAINER_SECURITY, honoured, notes);
+    if !confidential {
+        let capabilities = security.into_iter().flat_map(|security| object(security, "capabilities"));
+        walk(capabilities, &format!("{path}.capabilities"), CAPABILITIES, &[], notes);
+    }
+}
+
 /// Treats the members of an object by their rules, but for those that are `honoured`.
-fn walk(object: Option<&Value>, path: &str, rules: &[Rule], honoured: &[&str], notes: &mut Notes) {
-    for (name, value) in object.and_then(Value::as_object).into_iter().flatten() {
+fn walk<'v>(
+    object: impl IntoIterator<Item = &'v Map<String, Value>>,
+    path: &str,
+    rules: &[Rule],
+    honoured: &[&str],
+    notes: &mut Notes,
+) {
+    for (name, value) in object.into_iter().flatten() {
         if is_unset(value) || honoured.contains(&name.as_str()) {
             continue;
         }
-        let rule = rules.iter().find(|rule| rule.name == name);
-        let (treatment, why) = match rule {
+        let (treatment, why) = match rules.iter().find(|rule| rule.name == name) {
             Some(rule) if (rule.harmless)(value) => (Fine, rule.why),
             Some(rule) => (rule.treatment, rule.why),
             None => (Warned, "not known to this provider"),
@@ -285,18 +315,22 @@ fn is_unset(value: &Value) -> bool {
     }
 }
 
-fn operating_system(context: &Context<'_>, spec: &Value, notes: &mut Notes) {
+fn operating_system(context: &Context<'_>, spec: &Map<String, Value>, notes: &mut Notes) {
     let here = if context.windows() { "windows" } else { "linux" };
-    let asked = spec.get("os").map(|os| text(os, "name")).unwrap_or_default();
+    let asked = object(spec, "os").map(|os| text(os, "name")).unwrap_or_default();
     if !asked.is_empty() && asked != here {
         notes.refuse("spec.os", format!("this node's containers are for {here}, not {asked}"));
     }
 }
 
-fn each(list: Option<&Value>) -> impl Iterator<Item = &Value> {
-    list.and_then(Value::as_array).into_iter().flatten()
+fn object<'v>(parent: &'v Map<String, Value>, name: &str) -> Option<&'v Map<String, Value>> {
+    parent.get(name)?.as_object()
 }
 
-fn text<'v>(object: &'v Value, name: &str) -> &'v str {
+fn each<'v>(parent: &'v Map<String, Value>, name: &str) -> impl Iterator<Item = &'v Map<String, Value>> {
+    parent.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
+}
+
+fn text<'v>(object: &'v Map<String, Value>, name: &str) -> &'v str {
     object.get(name).and_then(Value::as_str).unwrap_or_default()
 }

@@ -20,24 +20,20 @@ pub(super) fn of<'a>(context: &Context<'a>, volume: &str) -> Result<&'a [File]> 
 
 /// A volume of files. One without any is an empty directory: the service has no empty secrets.
 pub(super) fn volume(name: String, field: &str, files: &[File], notes: &mut Notes) -> Volume {
-    let mut secret = BTreeMap::new();
-    for file in files {
-        if file.path.contains('/') {
-            let why = format!("ACI has no folders in volumes of files, such as that of {:?}", file.path);
-            notes.refuse(field, why);
-            continue;
-        }
-        if file.mode != DEFAULT_MODE {
-            let why = "ACI sets the modes of files itself";
-            let field = format!("{field}.mode");
-            if !notes.ignored.get(why).is_some_and(|fields| fields.contains(&field)) {
-                notes.ignore(field, why);
-            }
-        }
-        secret.insert(file.path.clone(), Secret(BASE64_STANDARD.encode(&file.data)));
+    if let Some(file) = files.iter().find(|file| is_in_folder(file)) {
+        notes.refuse(field, format!("ACI has no folders in volumes of files, such as that of {:?}", file.path));
     }
+    if files.iter().any(|file| file.mode != DEFAULT_MODE) {
+        notes.ignore(format!("{field}.mode"), "ACI sets the modes of files itself");
+    }
+    let encoded = |file: &File| (file.path.clone(), Secret(BASE64_STANDARD.encode(&file.data)));
+    let secret: BTreeMap<_, _> = files.iter().filter(|file| !is_in_folder(file)).map(encoded).collect();
     if secret.is_empty() {
         return Volume { name, empty_dir: Some(EmptyDirVolume {}), ..Volume::default() };
     }
     Volume { name, secret: Some(secret), ..Volume::default() }
+}
+
+fn is_in_folder(file: &File) -> bool {
+    file.path.contains('/')
 }

@@ -1,9 +1,8 @@
 //! What a pod asks for as a container group, and what of it cannot be had.
 //!
 //! ```text
-//!   fields       every field of the pod's spec: mapped, of no effect, passed over with a warning, or refused
-//!   volumes   ─> containers ─> resources: a limit within the group's total
-//!    └ files      ├ environment, ports, probes, security
+//!   fields: every field of the pod's spec: mapped, of no effect, passed over with a warning, or refused
+//!   volumes (files, shares) ─> containers (environment, ports, probes, security) ─> resources: limits within the total
 //!   registry, network, dns, ports: the public address
 //! ```
 //!
@@ -26,6 +25,7 @@ mod probes;
 mod registry;
 mod resources;
 mod security;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod volumes;
@@ -87,8 +87,15 @@ impl Notes {
         self.ignored.entry(why).or_default().push(field);
     }
 
+    /// Adds a warning. Of each reason there is one: of several events at the same time the host keeps one by reason.
     fn warn(&mut self, reason: &'static str, message: String) {
-        self.warnings.push(Warning { reason, message });
+        match self.warnings.iter_mut().find(|warning| warning.reason == reason) {
+            Some(warning) => {
+                warning.message.push_str("; ");
+                warning.message.push_str(&message);
+            }
+            None => self.warnings.push(Warning { reason, message }),
+        }
     }
 
     /// What the user is told, if nothing is refused.

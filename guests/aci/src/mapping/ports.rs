@@ -61,8 +61,8 @@ pub(super) fn address(
         if asked == Some(true) {
             notes.refuse(format!("metadata.annotations[{}]", annotations::PUBLIC_IP), why);
         }
-        if label.is_some() {
-            notes.refuse(format!("metadata.annotations[{}]", annotations::DNS_NAME_LABEL), why);
+        if let Some((name, _)) = label {
+            notes.refuse(format!("metadata.annotations[{name}]"), why);
         }
         return Ok(None);
     }
@@ -76,6 +76,6 @@ pub(super) fn address(
         notes.refuse("spec.containers.ports", why);
         ports.truncate(MOST_PUBLIC);
     }
-    let dns_name_label = label.map(str::to_owned);
+    let dns_name_label = label.map(|(_, label)| label.to_owned());
     Ok(Some(IpAddress { ports, kind: Some("Public".to_owned()), dns_name_label, ..IpAddress::default() }))
 }

@@ -1,23 +1,24 @@
 //! Volumes and where they are mounted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use vk_sdk::{
-    Error, File, Result,
+    Error, Result,
     manifest::{self, Container},
 };
 
-use super::{Context, Notes, files};
-use crate::group::{AzureFileVolume, EmptyDirVolume, GitRepoVolume, Secret, Volume, VolumeMount};
+use super::{
+    Context, Notes, files,
+    shares::{self, Csi},
+};
+use crate::group::{EmptyDirVolume, GitRepoVolume, Volume, VolumeMount};
 
 /// How many volumes a group has at most.
 const MOST: usize = 20;
 /// Where the API server mounts the token of the pod's account.
 const ACCOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// The driver of Azure's file shares.
-const FILE_DRIVER: &str = "file.csi.azure.com";
 
 /// The volumes of a group.
 #[derive(Default)]
@@ -72,18 +73,16 @@ fn volume(context: &Context<'_>, asked: &manifest::Volume, needed: bool, notes: 
             None
         }
         "azureFile" => {
-            let AzureFile { share_name, read_only } = asked.read()?;
-            let share = share(files::of(context, &asked.name)?, &asked.name, share_name, read_only)?;
+            let share = shares::of_file(context, &asked.name, asked.read()?)?;
             Some(Volume { azure_file: Some(share), ..base(name) })
         }
         "csi" => {
             let csi: Csi = asked.read()?;
-            if csi.driver != FILE_DRIVER {
-                let kind = &csi.driver;
-                refuse_kind(context, &asked.name, field, &format!(" {kind}"), notes);
+            if csi.driver != shares::DRIVER {
+                refuse_kind(context, &asked.name, field, &format!(" {}", csi.driver), notes);
                 return Ok(None);
             }
-            let share = csi_share(context, &asked.name, csi, &field, notes)?;
+            let share = shares::of_csi(context, &asked.name, csi, &field, notes)?;
             Some(Volume { azure_file: Some(share), ..base(name) })
         }
         "configMap" | "secret" | "projected" | "downwardAPI" if context.windows() => {
@@ -140,71 +139,6 @@ struct GitRepo {
     repository: String,
     directory: Option<String>,
     revision: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct AzureFile {
-    share_name: String,
-    read_only: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Csi {
-    driver: String,
-    read_only: Option<bool>,
-    volume_attributes: Option<BTreeMap<String, String>>,
-    node_publish_secret_ref: Option<SecretRef>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct SecretRef {
-    name: String,
-}
-
-fn csi_share(context: &Context<'_>, volume: &str, csi: Csi, field: &str, notes: &mut Notes) -> Result<AzureFileVolume> {
-    let attributes = csi.volume_attributes.filter(|attributes| !attributes.is_empty()).ok_or_else(|| {
-        Error::invalid(format!("secret volume attribute for AzureFile CSI driver {volume} cannot be empty or nil"))
-    })?;
-    let attribute = |name: &str| {
-        let found = attributes.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
-    };
-    let missing =
-        |what: &str| Error::invalid(format!("{what} for AzureFile CSI driver {volume} cannot be empty or nil"));
-    let share_name = attribute("shareName").ok_or_else(|| missing("share name"))?.to_owned();
-    let published = csi.node_publish_secret_ref.map(|secret| secret.name).filter(|name| !name.is_empty());
-    let secret = published.as_deref().or_else(|| attribute("secretName")).ok_or_else(|| missing("secret name"))?;
-    for (name, accepted) in [("folderName", ""), ("protocol", "smb")] {
-        if attribute(name).is_some_and(|value| value != accepted) {
-            notes.refuse(format!("{field}.csi.volumeAttributes[{name}]"), "ACI mounts whole shares, by SMB");
-        }
-    }
-    let found = context.pod.volumes.iter().find(|resolved| resolved.name == volume);
-    let missing = || Error::invalid(format!("the secret {secret} for AzureFile CSI driver {volume} is not found"));
-    share(&found.ok_or_else(missing)?.files, volume, share_name, csi.read_only)
-}
-
-/// A share, with the account that the volume's secret names.
-fn share(files: &[File], volume: &str, share_name: String, read_only: Option<bool>) -> Result<AzureFileVolume> {
-    if files.is_empty() {
-        return Err(Error::invalid("getting secret for AzureFile volume returned an empty secret"));
-    }
-    let value = |key: &str| {
-        let file = files.iter().find(|file| file.path.eq_ignore_ascii_case(key));
-        let text = file.and_then(|file| std::str::from_utf8(&file.data).ok()).map(str::trim);
-        text.filter(|text| !text.is_empty())
-            .map(str::to_owned)
-            .ok_or_else(|| Error::invalid(format!("volume {volume:?}: its secret has no text under the key {key}")))
-    };
-    Ok(AzureFileVolume {
-        share_name,
-        read_only,
-        storage_account_name: value("azurestorageaccountname")?,
-        storage_account_key: Some(Secret(value("azurestorageaccountkey")?)),
-    })
 }
 
 /// Whether a mount is not needed: that of the account's token on Windows.

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use vk_sdk::testing::{self, Response};
 
 use super::*;
-use crate::model::{self, Model, group, methods, missing, name, pod, pods, refusal};
+use crate::model::{self, Model, group, methods, name, pod, pods, refusal};
 
 fn status(observation: &Observation) -> Value {
     serde_json::from_str(observation.status.as_deref().unwrap()).unwrap()
@@ -138,5 +138,4 @@ fn an_unreachable_service_is_no_pod_that_is_gone() {
     });
     assert!(pods().get(pod(1)).unwrap_err().kind != ErrorKind::NotFound);
     assert!(pods().delete(&pod(1)).is_err());
-    let _ = missing();
 }

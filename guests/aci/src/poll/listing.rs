@@ -4,6 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use vk_sdk::{Changes, Observation, PodId, Result, cache, debug};
 
+use super::LONGEST;
 use crate::{
     clock::now,
     cursor::Cursor,
@@ -46,10 +47,11 @@ impl Pods {
         Ok(Changes::last(observed, Some(Cursor::Changes { listing }.write())).poll_after(Duration::ZERO))
     }
 
-    /// Those that are known and were not listed: the listing may lag behind, so they are read before they are gone.
+    /// Those that were there and are not listed: the listing may lag behind, so they are read before they are gone.
     fn unlisted(&self, listing: u64) -> Vec<PodId> {
-        let unlisted =
-            memory::all().into_iter().filter(|kept| !kept.memory.is_buried() && kept.memory.listed < listing);
+        let unlisted = memory::all()
+            .into_iter()
+            .filter(|Kept { memory, .. }| !memory.is_buried() && !memory.is_unseen() && memory.listed < listing);
         unlisted
             .map(|mut kept| {
                 kept.memory.urge();
@@ -64,8 +66,11 @@ impl Pods {
     pub(super) fn survey(&self, groups: &mut [Kept]) {
         let places: HashMap<String, usize> =
             groups.iter().enumerate().map(|(place, kept)| (kept.pod.uid.clone(), place)).collect();
-        let mut next = None;
+        let (mut next, began) = (None, now());
         for _ in 0..MOST_PAGES {
+            if now() > began + LONGEST {
+                return;
+            }
             let page = match self.arm.list(next.as_deref()) {
                 Ok(page) => page,
                 Err(error) => return debug!("not listed: {}", error.message),

@@ -8,7 +8,7 @@ use vk_sdk::cache;
 use super::MOST_READS;
 use crate::{
     clock,
-    memory::{Kept, SETTLED},
+    memory::{Kept, LATEST},
     status::Motion,
 };
 
@@ -85,7 +85,7 @@ impl Round {
 
     /// Adds the reads of running groups that have come due since the last round.
     fn earn(&mut self, running: u32) {
-        let soonest = (f64::from(running) / SETTLED.as_secs_f64()).min(FEWEST_PER_SECOND);
+        let soonest = (f64::from(running) / LATEST.as_secs_f64()).min(FEWEST_PER_SECOND);
         let per_second = soonest.max(f64::from(running.min(MOST_IN_ROTATION)) / ROTATION.as_secs_f64());
         let most = per_second * LONGEST_GAP.as_secs_f64() + 1.0;
         self.credit = (self.credit + per_second * self.gap.as_secs_f64()).min(most);

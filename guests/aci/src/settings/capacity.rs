@@ -23,6 +23,9 @@ pub(super) fn read(file: &File, surroundings: &dyn Surroundings) -> Result<Capac
         cpu: or(amount("ACI_QUOTA_CPU", "CPU", &file.cpu)?, "10000"),
         memory: or(amount("ACI_QUOTA_MEMORY", "Memory", &file.memory)?, "4Ti"),
         pods: or(amount("ACI_QUOTA_POD", "Pods", &file.pods)?, "5000"),
-        gpu: amount("ACI_QUOTA_GPU", "GPU", &file.gpu)?,
+        gpu: match amount("ACI_QUOTA_GPU", "GPU", &file.gpu)? {
+            None if file.gpu_skus.as_ref().is_some_and(|skus| !skus.is_empty()) => Some("100".to_owned()),
+            gpu => gpu,
+        },
     })
 }

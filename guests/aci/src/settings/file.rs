@@ -57,6 +57,7 @@ pub(super) struct File {
     #[serde(rename = "PublicIP")]
     pub(super) public_ip: Option<bool>,
     pub(super) realtime_metrics: Option<bool>,
+    pub(super) monitor_metrics: Option<bool>,
 
     pub(super) log_analytics_auth_location: Option<String>,
     #[serde(rename = "ClusterResourceID")]

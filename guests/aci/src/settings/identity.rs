@@ -33,8 +33,8 @@ pub(super) fn read(file: &File, credentials: &Credentials, surroundings: &dyn Su
     }
     Err(Error::invalid(
         "no credentials: set AZURE_AUTH_LOCATION to a credentials file, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and \
-         AZURE_TENANT_ID, or VIRTUALNODE_USER_IDENTITY_CLIENTID for a managed identity, or ManagedIdentity = true for \
-         the machine's own",
+         AZURE_TENANT_ID, or VIRTUALNODE_USER_IDENTITY_CLIENTID for a managed identity (and let sandbox.env grant what \
+         is set), or ManagedIdentity = true for the machine's own",
     ))
 }
 

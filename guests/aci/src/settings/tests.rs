@@ -82,7 +82,7 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(settings.endpoints.metadata, "http://169.254.169.254");
     assert_eq!(settings.endpoints.realtime, "http://{ip}:18899");
     assert!(settings.network.is_none() && settings.log_analytics.is_none() && settings.gpu_skus.is_empty());
-    assert!(settings.public_ip && !settings.realtime_metrics);
+    assert!(settings.public_ip && !settings.realtime_metrics && !settings.monitor_metrics);
     assert_eq!(settings.api_version, "2023-05-01");
     assert!(settings.user_agent.starts_with("vk-host-aci/"));
 }
@@ -95,7 +95,7 @@ fn every_key_of_the_file_is_read() {
         "TokenVersion": "v1", "Cloud": "AzureChinaCloud", "MetadataEndpoint": "http://127.0.0.1:7/",
         "RealtimeEndpoint": "http://127.0.0.1:8/{ip}", "APIVersion": "2025-09-01", "ExtraUserAgent": "mine",
         "VNetSubscriptionID": "vs", "VNetResourceGroup": "vg", "VNetName": "v", "SubnetName": "n", "SubnetCIDR": "10.0.0.0/8",
-        "KubeDNSIP": "10.1.1.1", "ClusterDomain": "corp", "PublicIP": false, "RealtimeMetrics": true,
+        "KubeDNSIP": "10.1.1.1", "ClusterDomain": "corp", "PublicIP": false, "RealtimeMetrics": true, "MonitorMetrics": true,
     });
     let settings = Fake::default().read_bare(None, keys).unwrap();
     assert_eq!((settings.region.as_str(), settings.resource_group.as_str()), ("West US", "g"));
@@ -110,7 +110,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(settings.endpoints.realtime, "http://127.0.0.1:8/{ip}");
     assert_eq!(settings.api_version, "2025-09-01");
     assert!(settings.user_agent.ends_with(" mine"));
-    assert!(!settings.public_ip && settings.realtime_metrics);
+    assert!(!settings.public_ip && settings.realtime_metrics && settings.monitor_metrics);
     let Network { subscription, resource_group, vnet, subnet, cidr, dns, cluster_domain } = settings.network.unwrap();
     let names = [subscription, resource_group, vnet, subnet, cidr.unwrap(), dns.unwrap(), cluster_domain];
     assert_eq!(names, ["vs", "vg", "v", "n", "10.0.0.0/8", "10.1.1.1", "corp"]);

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -243,6 +244,45 @@ fn nothing_is_taken_to_be_there() {
     for time in [Value::Null, json!("yesterday"), json!("0001-01-01T00:00:00Z")] {
         let (state, _) = states(json!({"currentState": {"state": "Running", "startTime": time}}));
         assert_eq!(state, json!({"running": {}}));
+    }
+}
+
+/// A member that is missing, null, or one of the service's words or another.
+fn word() -> impl Strategy<Value = Value> {
+    let words =
+        ["Running", "Waiting", "Terminated", "Succeeded", "Failed", "Pending", "Creating", "Unhealthy", "?", ""];
+    prop_oneof![Just(Value::Null), proptest::sample::select(words.to_vec()).prop_map(|word| json!(word))]
+}
+
+fn state() -> impl Strategy<Value = Value> {
+    let code = prop_oneof![Just(Value::Null), any::<i32>().prop_map(|code| json!(code))];
+    let state = (word(), code, ".{0,20}", ".{0,20}").prop_map(|(state, code, detail, time)| {
+        json!({"state": state, "exitCode": code, "detailStatus": detail, "startTime": time, "finishTime": time})
+    });
+    prop_oneof![Just(Value::Null), Just(json!({})), state]
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_service_says_there_is_a_status_of_all_containers_or_none(
+        provisioning in word(), whole in word(), current in state(), previous in state(), other in state(),
+    ) {
+        let container = |name: &str, view: Value| json!({"name": name, "properties": {"instanceView": view}});
+        let group = group(json!({
+            "provisioningState": provisioning, "instanceView": {"state": whole},
+            "containers": [
+                container("a", json!({"currentState": current, "previousState": previous, "events": null})),
+                container("b", json!({"currentState": other})),
+            ],
+        }));
+        let statuses = pod_status(&group).container_statuses;
+        prop_assert!(matches!(statuses.len(), 0 | 2));
+        for status in &statuses {
+            let state = &status.state;
+            let told = [state.waiting.is_some(), state.running.is_some(), state.terminated.is_some()];
+            prop_assert_eq!(told.into_iter().filter(|told| *told).count(), 1);
+            prop_assert!(status.last_state.waiting.is_none() && status.last_state.running.is_none());
+        }
     }
 }
 

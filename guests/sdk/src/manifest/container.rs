@@ -50,8 +50,10 @@ pub struct Container {
     /// When its image is pulled: `Always`, `IfNotPresent` or `Never`.
     pub image_pull_policy: Option<String>,
     /// Whether its input stays open.
+    #[serde(deserialize_with = "or_default")]
     pub stdin: bool,
     /// Whether it has a terminal.
+    #[serde(deserialize_with = "or_default")]
     pub tty: bool,
 }
 
@@ -202,5 +204,58 @@ pub enum PortRef {
 impl Default for PortRef {
     fn default() -> Self {
         Self::Name(String::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(json: &str) -> Container {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn probes_are_read_with_ports_by_number_or_name() {
+        let container = container(
+            r#"{"ports":[{"name":"web","containerPort":80,"hostPort":80,"protocol":"UDP"}],
+                "livenessProbe":{"httpGet":{"port":"web","path":"/","scheme":"HTTP","httpHeaders":[{"name":"a","value":"b"}]},
+                "initialDelaySeconds":1,"periodSeconds":2,"timeoutSeconds":3,"successThreshold":4,"failureThreshold":5},
+                "readinessProbe":{"exec":{"command":["a"]}},"startupProbe":{"tcpSocket":{"port":80}},
+                "lifecycle":{"preStop":{}}}"#,
+        );
+        assert_eq!(container.ports[0].host_port, Some(80));
+        let liveness = container.liveness_probe.as_ref().unwrap();
+        let http = liveness.http_get.as_ref().unwrap();
+        assert_eq!((http.path.as_deref(), http.http_headers[0].value.as_str()), (Some("/"), "b"));
+        let numbers = [
+            liveness.initial_delay_seconds,
+            liveness.period_seconds,
+            liveness.timeout_seconds,
+            liveness.success_threshold,
+            liveness.failure_threshold,
+        ];
+        assert_eq!(numbers, [Some(1), Some(2), Some(3), Some(4), Some(5)]);
+        assert_eq!(container.readiness_probe.as_ref().unwrap().exec.as_ref().unwrap().command, ["a"]);
+        assert!(container.startup_probe.as_ref().unwrap().tcp_socket.is_some() && container.lifecycle.is_some());
+        for (port, number) in [
+            (PortRef::Name("web".into()), Some(80)),
+            (PortRef::Name("81".into()), Some(81)),
+            (PortRef::Number(82), Some(82)),
+            (PortRef::Name("none".into()), None),
+        ] {
+            assert_eq!(container.port(&port), number, "{port:?}");
+        }
+    }
+
+    #[test]
+    fn the_source_of_a_variable_is_told() {
+        let container = container(
+            r#"{"env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"status.podIP"}}},
+                {"name":"B","value":"b","valueFrom":{"secretKeyRef":{"name":"s","key":"k"},"fieldRef":null}}]}"#,
+        );
+        let [field, secret] = &container.env[..] else { panic!("two variables") };
+        assert_eq!((field.field_path(), field.is_secret()), (Some("status.podIP"), false));
+        assert_eq!((secret.field_path(), secret.is_secret()), (None, true));
     }
 }

@@ -140,6 +140,8 @@ fn capacity_is_that_of_the_environment_then_of_the_file() {
         fake.read(json!({"CPU": 1.5, "Memory": "1Gi", "Pods": 1, "GPU": "4"})).unwrap().capacity;
     assert_eq!((cpu.as_str(), memory.as_str(), pods.as_str(), gpu.as_deref()), ("7", "1Ti", "70", Some("1")));
     assert_eq!(Fake::principal().read(json!({"CPU": 1.5})).unwrap().capacity.cpu, "1.5");
+    let with_skus = Fake::principal().read(json!({"GPUSKUs": ["V100"]})).unwrap();
+    assert_eq!(with_skus.capacity.gpu.as_deref(), Some("100"));
 }
 
 #[test]

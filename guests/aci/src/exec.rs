@@ -1,0 +1,306 @@
+//! Commands in containers.
+//!
+//! The service's exec starts one word without arguments, gives it a terminal that mixes its two outputs, and tells no exit
+//! code. So a command is run by a shell into which it is typed (see [`script`]), and what the shell says about it is cut
+//! out of what the terminal shows (see [`marks`]).
+//!
+//! ```text
+//!   Opened ──> password, script ──> Ready ──> Begin ──> output ... ──> End(code) ──> exit
+//!              input spelled         │ input quoted (with a terminal: held until Begin, then as it is)
+//! ```
+//!
+//! Where there is no shell, the word itself is started, see [`Exec::direct`].
+
+mod marks;
+mod script;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use vk_sdk::{
+    Error, Result,
+    sessions::{self, Action, Ending, Event, TerminalSize},
+};
+
+use crate::group::Secret;
+use marks::{Mark, Marks, Piece};
+use script::Input;
+
+/// The most bytes of a command as JSON: what a session's state holds beside the rest.
+const MAX_COMMAND: usize = 40 << 10;
+/// The most keys that are held until the command begins.
+const MAX_HELD: usize = 4 << 10;
+/// The most bytes of what was shown that an error quotes.
+const QUOTED: usize = 300;
+/// The most bytes of a message. Below what terminals and services take at once, and large enough for a step's input to
+/// fit into the actions of one step.
+const MESSAGE: usize = 2048;
+/// How long a shell may take to begin.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One command.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Exec {
+    password: Secret,
+    stdin: bool,
+    mode: Mode,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Mode {
+    /// The service started the command itself. All that it shows is copied.
+    Direct,
+    Shell(Shell),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Shell {
+    marks: Marks,
+    /// Until it has been typed.
+    command: Vec<String>,
+    terminal: Option<(u16, u16)>,
+    phase: Phase,
+    /// The last of what was shown before the command began.
+    shown: Vec<u8>,
+    /// Keys that came before the command began.
+    held: Vec<u8>,
+    input_closed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Phase {
+    Starting,
+    Ready,
+    Running,
+}
+
+/// What a session brought to light about its container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Finding {
+    #[default]
+    Nothing,
+    NoShell,
+}
+
+impl Exec {
+    /// A command that the service starts itself. Its exit code remains unknown: it counts as 0.
+    pub(crate) fn direct(password: Secret, stdin: bool) -> Self {
+        Self { password, stdin, mode: Mode::Direct }
+    }
+
+    /// A command that is typed into a shell.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::invalid`] for a command that cannot be typed.
+    pub(crate) fn in_shell(password: Secret, request: sessions::Exec) -> Result<Self> {
+        check(&request.command)?;
+        let shell = Shell {
+            marks: Marks::new(&password),
+            command: request.command,
+            terminal: request.tty.map(|size| (size.columns, size.rows)),
+            phase: Phase::Starting,
+            shown: Vec::new(),
+            held: Vec::new(),
+            input_closed: false,
+        };
+        Ok(Self { password, stdin: request.stdin, mode: Mode::Shell(shell) })
+    }
+
+    pub(crate) fn step(&mut self, events: Vec<Event>) -> (Vec<Action>, Finding) {
+        let mut turn = Turn::default();
+        for event in events {
+            match event {
+                Event::Opened(_) => {
+                    turn.actions.push(Action::SendText(std::mem::take(&mut self.password.0)));
+                    match &mut self.mode {
+                        Mode::Direct => turn.actions.push(Action::Relay),
+                        Mode::Shell(shell) => shell.begin(self.stdin, &mut turn),
+                    }
+                }
+                Event::Refused(answer) => {
+                    let status = answer.status;
+                    turn.fail(format!("the service refused the connection of the command with status {status}"));
+                }
+                Event::Abandoned => return (Vec::new(), Finding::Nothing),
+                event => match &mut self.mode {
+                    Mode::Direct => relayed(&event, &mut turn),
+                    Mode::Shell(shell) => shell.step(event, self.stdin, &mut turn),
+                },
+            }
+            if turn.end.is_some() {
+                break;
+            }
+        }
+        turn.finish()
+    }
+}
+
+/// What one step does. Bytes are gathered, so that many small events do not become more actions than a step may have.
+#[derive(Default)]
+struct Turn {
+    actions: Vec<Action>,
+    send: Vec<u8>,
+    output: Vec<u8>,
+    end: Option<Action>,
+    finding: Finding,
+}
+
+impl Turn {
+    fn fail(&mut self, message: String) {
+        self.end = Some(Action::Fail(Error::unavailable(message)));
+    }
+
+    fn finish(self) -> (Vec<Action>, Finding) {
+        let Self { mut actions, send, output, end, finding } = self;
+        actions.extend(send.chunks(MESSAGE).map(|message| Action::SendBinary(message.to_vec())));
+        if !output.is_empty() {
+            actions.push(Action::Output(output));
+        }
+        actions.extend(end);
+        (actions, finding)
+    }
+}
+
+/// What can be typed.
+///
+/// # Errors
+///
+/// [`Error::invalid`] for a command that cannot.
+pub(crate) fn check(command: &[String]) -> Result<()> {
+    if command.first().is_none_or(String::is_empty) {
+        return Err(Error::invalid("there is no command to run"));
+    }
+    if command.iter().any(|argument| argument.contains('\0')) {
+        return Err(Error::invalid("a command has no bytes of zero"));
+    }
+    let length = serde_json::to_string(command).map_or(usize::MAX, |json| json.len());
+    if length > MAX_COMMAND {
+        let message = format!(
+            "the command has {length} bytes as JSON, of which {MAX_COMMAND} can be sent: pass the rest as input"
+        );
+        return Err(Error::invalid(message));
+    }
+    Ok(())
+}
+
+/// The host copies the rest. Nothing tells the service that input has ended, or that the terminal has another size.
+fn relayed(event: &Event, turn: &mut Turn) {
+    match event {
+        Event::Disconnected(ending) if is_normal(ending) => turn.end = Some(Action::Exit(0)),
+        Event::Disconnected(ending) => turn.fail(format!("the service ended the command{}", told(ending))),
+        _ => {}
+    }
+}
+
+/// 1005 stands for a close without a code.
+pub(crate) fn is_normal(ending: &Ending) -> bool {
+    matches!(ending.code, None | Some(1000 | 1005))
+}
+
+/// As much as is known of how a connection ended.
+pub(crate) fn told(ending: &Ending) -> String {
+    let code = ending.code.map(|code| format!(" with code {code}")).unwrap_or_default();
+    let reason = if ending.reason.is_empty() { String::new() } else { format!(": {}", ending.reason) };
+    format!("{code}{reason}")
+}
+
+impl Shell {
+    fn begin(&mut self, stdin: bool, turn: &mut Turn) {
+        let input = match self.terminal {
+            Some((columns, rows)) => Input::Terminal(TerminalSize { columns, rows }),
+            None if stdin => Input::Client,
+            None => Input::Nothing,
+        };
+        let command = std::mem::take(&mut self.command);
+        turn.send.extend(script::script(&self.marks, &command, input).into_bytes());
+        turn.actions.push(Action::wake_after(PATIENCE));
+    }
+
+    fn step(&mut self, event: Event, stdin: bool, turn: &mut Turn) {
+        match event {
+            Event::Text(text) => self.show(text.as_bytes(), stdin, turn),
+            Event::Binary(bytes) => self.show(&bytes, stdin, turn),
+            Event::Input(bytes) if stdin && !self.input_closed => self.type_in(&bytes, turn),
+            Event::InputClosed if stdin && self.terminal.is_none() && !self.input_closed => {
+                self.input_closed = true;
+                let is_spelled = self.phase == Phase::Starting;
+                turn.send.extend(if is_spelled { script::SPELLED_END } else { script::QUOTED_END });
+            }
+            Event::Woken if self.phase < Phase::Running => {
+                let (patience, shown) = (PATIENCE.as_secs(), self.quote());
+                turn.fail(format!("the container's /bin/sh did not begin within {patience} s{shown}"));
+            }
+            Event::Disconnected(ending) => self.end(&ending, turn),
+            // Nothing tells the service that the terminal has another size.
+            _ => {}
+        }
+    }
+
+    /// What the terminal shows.
+    fn show(&mut self, bytes: &[u8], stdin: bool, turn: &mut Turn) {
+        for piece in self.marks.split(bytes) {
+            match piece {
+                Piece::Bytes(bytes) if self.phase == Phase::Running => turn.output.extend(bytes),
+                Piece::Bytes(bytes) => {
+                    self.shown.extend(bytes);
+                    self.shown.drain(..self.shown.len().saturating_sub(QUOTED));
+                }
+                Piece::Mark(Mark::Ready) if self.phase == Phase::Starting => {
+                    self.phase = Phase::Ready;
+                    if stdin && self.terminal.is_none() && !self.input_closed {
+                        turn.send.extend(script::SPELLED_NO_MORE);
+                    }
+                }
+                Piece::Mark(Mark::Begin) if self.phase == Phase::Ready => {
+                    self.phase = Phase::Running;
+                    self.shown = Vec::new();
+                    turn.send.append(&mut self.held);
+                }
+                Piece::Mark(Mark::End(code)) if self.phase == Phase::Running => {
+                    turn.end = Some(Action::Exit(code.into()));
+                    return;
+                }
+                Piece::Mark(_) => {}
+            }
+        }
+    }
+
+    fn type_in(&mut self, bytes: &[u8], turn: &mut Turn) {
+        match (self.terminal, self.phase) {
+            (None, Phase::Starting) => turn.send.extend(script::spelled(bytes)),
+            (None, _) => turn.send.extend(script::quoted(bytes)),
+            (Some(_), Phase::Running) => turn.send.extend(bytes),
+            (Some(_), _) if self.held.len() + bytes.len() <= MAX_HELD => self.held.extend(bytes),
+            (Some(_), _) => turn.fail(format!("more than {MAX_HELD} bytes were typed before the command began")),
+        }
+    }
+
+    fn end(&mut self, ending: &Ending, turn: &mut Turn) {
+        let rest = self.marks.rest();
+        if self.phase == Phase::Running {
+            turn.output.extend(rest);
+            turn.fail(format!("the service ended the terminal before the command ended{}", told(ending)));
+            return;
+        }
+        self.shown.extend(rest);
+        if self.phase == Phase::Starting && is_normal(ending) {
+            turn.finding = Finding::NoShell;
+        }
+        turn.fail(format!(
+            "the terminal ended before the command began{}: exec needs /bin/sh, stty and cat in the container's image{}",
+            told(ending),
+            self.quote()
+        ));
+    }
+
+    /// The last of what was shown, in one line.
+    fn quote(&self) -> String {
+        let shown = String::from_utf8_lossy(&self.shown);
+        let words: Vec<_> = shown.split(|char: char| char.is_control()).filter(|part| !part.is_empty()).collect();
+        if words.is_empty() { String::new() } else { format!("; it showed: {}", words.join(" ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
