@@ -48,6 +48,10 @@ cluster: control-plane
 cluster-down:
     @{{ cluster }} down
 
+# Simulate Azure Container Instances on loopback, and print how to use it.
+azure *flags:
+    cargo run --quiet --bin vk-azure -- --state-dir '{{ target }}/azure' {{ flags }}
+
 # Show three pods of a Deployment on a vk-host node: control plane, vk-host with the mock provider, kubectl.
 demo: control-plane build build-guests
     @CARGO_TARGET_DIR='{{ target }}' tests/demo.sh up

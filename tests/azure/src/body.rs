@@ -123,13 +123,13 @@ pub(crate) struct Port {
     pub(crate) protocol: Protocol,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 pub(crate) enum Protocol {
     #[default]
-    #[serde(alias = "tcp")]
-    TCP,
-    #[serde(alias = "udp")]
-    UDP,
+    #[serde(rename = "TCP")]
+    Tcp,
+    #[serde(rename = "UDP")]
+    Udp,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

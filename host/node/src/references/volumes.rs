@@ -1,4 +1,5 @@
-//! Files of configMap, secret, projected and downwardAPI volumes, and of the secret that an azureFile volume names.
+//! Files of configMap, secret, projected and downwardAPI volumes, and of the secret that an azureFile or an inline CSI
+//! volume names.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -53,13 +54,27 @@ pub(super) fn wanted(pod: &Pod, namespace: &str) -> BTreeSet<Key> {
         keys.extend(volume.config_map.as_ref().map(|map| key(Kind::ConfigMap, &map.name)));
         let secret = volume.secret.as_ref().and_then(|secret| secret.secret_name.as_deref());
         keys.extend(secret.map(|name| key(Kind::Secret, name)));
-        keys.extend(volume.azure_file.as_ref().map(|file| key(Kind::Secret, &file.secret_name)));
+        keys.extend(mount_secret(volume).map(|name| key(Kind::Secret, name)));
         for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
             keys.extend(source.config_map.as_ref().map(|map| key(Kind::ConfigMap, &map.name)));
             keys.extend(source.secret.as_ref().map(|secret| key(Kind::Secret, &secret.name)));
         }
     }
     keys
+}
+
+/// The secret that is needed to mount a volume, and that no container sees. Drivers of inline CSI volumes are told it by
+/// the field for it or, as those of Azure are, by the attribute `secretName`.
+fn mount_secret(volume: &Volume) -> Option<&str> {
+    let name = match (&volume.azure_file, &volume.csi) {
+        (Some(file), _) => Some(&file.secret_name),
+        (None, Some(csi)) => match &csi.node_publish_secret_ref {
+            Some(secret) => Some(&secret.name),
+            None => csi.volume_attributes.as_ref().and_then(|attributes| attributes.get("secretName")),
+        },
+        (None, None) => None,
+    };
+    name.map(String::as_str).filter(|name| !name.is_empty())
 }
 
 /// Makes all volumes that consist of files.
@@ -128,9 +143,8 @@ impl Builder<'_> {
             let name = secret.secret_name.as_deref().unwrap_or_default();
             let mode = secret.default_mode;
             self.object(Kind::Secret, name, secret.items.as_deref(), mode, secret.optional, notices)?;
-        } else if let Some(file) = &volume.azure_file {
-            // What mounts the share needs the secret, the containers do not see it.
-            self.object(Kind::Secret, &file.secret_name, None, Some(0o400), None, notices)?;
+        } else if let Some(name) = mount_secret(volume) {
+            self.object(Kind::Secret, name, None, Some(0o400), None, notices)?;
         } else if let Some(downward) = &volume.downward_api {
             self.fields(downward.items.as_deref(), downward.default_mode)?;
         } else if let Some(projected) = &volume.projected {
@@ -352,7 +366,27 @@ mod tests {
             files(json!({"secret": {"secretName": "secret"}})),
             expect(&[("same", 0o644, b"of the secret"), ("user", 0o644, b"u")])
         );
-        assert_eq!(files(json!({"azureFile": {"secretName": "secret", "shareName": "s"}})).len(), 2);
+    }
+
+    #[test]
+    fn the_secret_with_which_a_volume_is_mounted_is_handed_over() {
+        let both = expect(&[("same", 0o400, b"of the secret"), ("user", 0o400, b"u")]);
+        let csi = |rest: Value| {
+            let mut source = json!({"driver": "file.csi.azure.com"});
+            source.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            json!({"csi": source})
+        };
+        for volume in [
+            json!({"azureFile": {"secretName": "secret", "shareName": "s"}}),
+            csi(json!({"nodePublishSecretRef": {"name": "secret"}})),
+            csi(json!({"volumeAttributes": {"secretName": "secret", "shareName": "s"}})),
+            csi(json!({"nodePublishSecretRef": {"name": "secret"}, "volumeAttributes": {"secretName": "other"}})),
+        ] {
+            assert_eq!(files(volume.clone()), both, "{volume}");
+        }
+        for volume in [csi(json!({})), csi(json!({"volumeAttributes": {"shareName": "s"}}))] {
+            assert!(drafts(with(volume.clone())).0.unwrap().is_empty(), "{volume}");
+        }
     }
 
     #[test]
@@ -423,6 +457,10 @@ mod tests {
             (json!({"configMap": {"name": "gone"}}), "MandatoryConfigMapNotFound"),
             (json!({"secret": {"secretName": "gone"}}), "MandatorySecretNotFound"),
             (json!({"azureFile": {"secretName": "gone", "shareName": "s"}}), "MandatorySecretNotFound"),
+            (
+                json!({"csi": {"driver": "d", "volumeAttributes": {"secretName": "gone"}}}),
+                "MandatorySecretNotFound",
+            ),
             (
                 json!({"configMap": {"name": "map", "items": [{"key": "none", "path": "a"}]}}),
                 "MandatoryConfigMapKeyNotFound",

@@ -4,7 +4,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     process::Stdio,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use super::{
     Clock, Exit, Size, Spec, StartError, Terminal,
     log::Log,
     sandbox,
+    spawn::spawn,
     usage::{self, Usage},
 };
 
@@ -49,6 +50,15 @@ struct Running {
     exit: watch::Receiver<Option<Exit>>,
 }
 
+/// A container, for as long as somebody else keeps it.
+pub(crate) struct Reference(Weak<Running>);
+
+impl Reference {
+    pub(crate) fn container(&self) -> Option<Container> {
+        Some(Container { running: self.0.upgrade()? })
+    }
+}
+
 /// A process, and a handle that never means another once it has ended.
 struct Process {
     pid: Pid,
@@ -56,22 +66,19 @@ struct Process {
 }
 
 impl Container {
-    /// Starts a container. It must not be done on a thread that ends before the container shall: what starts processes must live as long
-    /// as they do. The threads of a runtime do, those for blocking work do not.
+    /// Starts a container.
     ///
     /// # Errors
     ///
-    /// If the specification cannot be carried out, or the machine does not allow namespaces. That the program is missing is no error: the
-    /// container ends with code 127.
+    /// If the specification cannot be carried out, or the machine does not allow namespaces. That the program is
+    /// missing is no error: the container ends with code 127.
     pub async fn start(spec: Spec) -> Result<Self, StartError> {
         let script = sandbox::script(&spec)?;
         let (reader, writer) = io::pipe()?;
         // One pipe for both, so that what is written to them stays in order.
         let mut command = sandbox::shell();
-        command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer).kill_on_drop(true);
-        let mut child = command.spawn().map_err(sandbox::missing)?;
-        // It holds the pipe's other end.
-        drop(command);
+        command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
+        let mut child = spawn(command).await.map_err(sandbox::missing)?;
         let mut output = BufReader::new(pipe::Receiver::from_owned_fd(reader.into())?);
         let init = async {
             if let Some(mut input) = child.stdin.take() {
@@ -100,6 +107,11 @@ impl Container {
         Ok(Self { running: Arc::new(running) })
     }
 
+    /// The container, without keeping it.
+    pub(crate) fn reference(&self) -> Reference {
+        Reference(Arc::downgrade(&self.running))
+    }
+
     /// Waits until the container has ended. All it has written is in its log then.
     pub async fn exited(&self) -> Exit {
         let mut exit = self.running.exit.clone();
@@ -116,7 +128,8 @@ impl Container {
         *self.running.exit.borrow()
     }
 
-    /// Sends SIGTERM to the container's first process, as a container engine does, and SIGKILL to all if that has not ended it in time.
+    /// Sends SIGTERM to the container's first process, as a container engine does, and SIGKILL to all if that has not
+    /// ended it in time.
     pub async fn terminate(&self, grace: Duration) -> Exit {
         self.running.init.signal(Signal::TERM);
         match timeout(grace, self.exited()).await {
@@ -131,8 +144,9 @@ impl Container {
         self.exited().await
     }
 
-    /// What it has written, to standard output and standard error: the last `tail` lines, or up to 4 MiB while it runs and
-    /// 16 KiB or 1000 lines once it has ended. With `timestamps`, each line begins with its time (RFC 3339, nanoseconds) and a blank.
+    /// What it has written, to standard output and standard error: the last `tail` lines, or up to 4 MiB while it
+    /// runs and 16 KiB or 1000 lines once it has ended. With `timestamps`, each line begins with its time (RFC 3339,
+    /// nanoseconds) and a blank.
     pub fn log(&self, tail: Option<u32>, timestamps: bool) -> String {
         self.running.log().read(tail, timestamps)
     }
@@ -158,20 +172,21 @@ impl Container {
         }
     }
 
-    /// Starts a program within the container on a terminal of its own. `command` is the name of the program as a whole: it is not taken apart at
-    /// blanks, and there are no arguments. If there is no such program, the terminal says so.
+    /// Starts a program within the container on a terminal of its own. `command` is the name of the program as a
+    /// whole: it is not taken apart at blanks, and there are no arguments. If there is no such program, the terminal
+    /// says so.
     ///
     /// # Errors
     ///
     /// If the container has ended, or the machine has no more terminals or processes.
-    pub fn exec(&self, command: &str, size: Size) -> io::Result<Terminal> {
+    pub async fn exec(&self, command: &str, size: Size) -> io::Result<Terminal> {
         if self.exit().is_some() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the container has ended"));
         }
         let mut process = sandbox::enter(self.running.init.pid, true);
         process.env("TERM", "xterm").envs(self.running.environment.iter().map(|(name, value)| (name, value)));
         process.arg(command);
-        Terminal::start(process, size)
+        Terminal::start(process, size).await
     }
 
     /// Runs a program within the container, without a terminal, and says whether it ended with 0 in time.
@@ -181,11 +196,9 @@ impl Container {
         }
         let mut process = sandbox::enter(self.running.init.pid, false);
         process.envs(self.running.environment.iter().map(|(name, value)| (name, value))).args(command);
-        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        match timeout(limit, process.status()).await {
-            Ok(Ok(status)) => status.success(),
-            _ => false,
-        }
+        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let ended = async { spawn(process).await?.wait().await };
+        matches!(timeout(limit, ended).await, Ok(Ok(status)) if status.success())
     }
 }
 

@@ -66,8 +66,8 @@ impl Log {
         }
     }
 
-    /// The last `tail` lines, or all that are there. With `timestamps`, each begins with its time (RFC 3339, nanoseconds)
-    /// and a blank.
+    /// The last `tail` lines, or all that are there. With `timestamps`, each begins with its time (RFC 3339,
+    /// nanoseconds) and a blank.
     pub(crate) fn read(&self, tail: Option<u32>, timestamps: bool) -> String {
         let lines = self.pieces.iter().filter(|piece| piece.begins).count();
         let skipped = tail.map_or(0, |tail| lines.saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
@@ -85,5 +85,48 @@ impl Log {
             text.push_str(&String::from_utf8_lossy(&piece.text));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_the_time_of_its_beginning_however_it_is_written() {
+        let mut log = Log::default();
+        log.write(at(0), b"o");
+        log.write(at(1), b"ne");
+        log.write(at(2), b"\ntwo\n\nthr");
+        let text =
+            "1970-01-01T00:00:00.000000000Z one\n1970-01-01T00:00:02.000000000Z two\n1970-01-01T00:00:02.000000000Z \n";
+        assert_eq!(log.read(None, true), format!("{text}1970-01-01T00:00:02.000000000Z thr"));
+        assert_eq!(log.read(Some(2), false), "\nthr");
+    }
+
+    #[test]
+    fn long_lines_are_one_line_and_bounded() {
+        let mut log = Log::default();
+        log.write(at(0), b"short\n");
+        log.write(at(0), &vec![b'x'; 3 * PIECE + 1]);
+        log.write(at(1), b"\nlast");
+        assert_eq!(log.read(Some(2), false).len(), 3 * PIECE + 2 + 4);
+        assert_eq!(log.read(None, true).matches(" ").count(), 3);
+        log.write(at(2), &vec![b'y'; 2 * KEPT]);
+        assert!(log.read(None, false).len() <= KEPT);
+        assert_eq!(log.read(Some(1), true).matches(" ").count(), 1, "what is left is a line");
+        log.end();
+        assert!(log.read(None, false).len() <= LEFT && log.read(None, false).ends_with("yy"));
+    }
+
+    #[test]
+    fn what_is_not_text_is_shown_all_the_same() {
+        let mut log = Log::default();
+        log.write(at(0), b"a\xffb\n");
+        assert_eq!(log.read(None, false), "a\u{fffd}b\n");
     }
 }

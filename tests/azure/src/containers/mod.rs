@@ -9,11 +9,16 @@
 //! An image is no more than a name. A container sees the machine's `/usr` and `/etc` with a layer of its own above
 //! them, and nothing of the rest of the machine but its network, which all containers share. It is gone with its whole
 //! tree of processes when it is dropped, and when the simulator's process ends, however that comes about.
+//!
+//! It takes util-linux and the right to make namespaces ([`check`]): root's, or that of any user where user
+//! namespaces are allowed. Who is not root cannot mount volumes deep within `/usr` and `/etc`, whose folders belong
+//! to root.
 
 mod container;
 mod log;
 mod probe;
 mod sandbox;
+mod spawn;
 pub mod streams;
 mod terminal;
 mod usage;

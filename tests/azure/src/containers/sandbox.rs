@@ -70,7 +70,8 @@ pub(crate) fn shell() -> Command {
     command
 }
 
-/// A program in the namespaces of a container, by its process 1. It leads a session on the terminal that is its standard input.
+/// A program in the namespaces of a container, by its process 1. It leads a session on the terminal that is its
+/// standard input.
 pub(crate) fn enter(init: Pid, terminal: bool) -> Command {
     let mut command = Command::new(program("setpriv"));
     command.env_clear();
@@ -95,45 +96,48 @@ fn program(name: &str) -> PathBuf {
 
 /// What [`shell`] has to read to become the container.
 pub(crate) fn script(spec: &Spec) -> Result<String, StartError> {
-    let mut fstab = String::from("root root none bind\nproc root/proc proc nosuid,nodev,noexec\n");
+    // To become a root it must be a mount.
+    let root = format!("{}/root", field(&spec.folder.to_string_lossy()));
+    let mut fstab = format!("{root} {root} none bind\n");
+    fstab += &format!("proc {root}/proc proc nosuid,nodev,noexec\n");
     let mut folders = String::from("root/dev/pts root/dev/shm root/home root/proc root/root root/run root/var/log");
     let mut links = String::new();
+    let mut files = String::new();
     for name in SYSTEM {
         let path = Path::new("/").join(name);
         match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_symlink() => {
-                let target = quoted(&fs::read_link(&path)?.to_string_lossy());
-                links += &format!("ln -s -- {target} root/{name}\n");
-            }
+            Ok(found) if found.is_symlink() => links += &format!(" /{name}"),
             Ok(found) if found.is_dir() => {
-                // Without the privilege to mark what is deleted with trusted attributes, an overlay takes those of users.
+                // Without the privilege to mark what is deleted with trusted attributes, an overlay takes those of
+                // users.
                 let attributes = if is_root() { "" } else { ",userxattr" };
                 folders += &format!(" root/{name} upper/{name} work/{name}");
                 fstab += &format!(
-                    "overlay root/{name} overlay lowerdir=/{name},upperdir=upper/{name},workdir=work/{name}{attributes}\n"
+                    "overlay {root}/{name} overlay lowerdir=/{name},upperdir=upper/{name},workdir=work/{name}{attributes}\n"
                 );
             }
             _ => {}
         }
     }
-    fstab += "/dev/pts root/dev/pts none bind\n";
+    fstab += &format!("/dev/pts {root}/dev/pts none bind\n");
     for device in DEVICES {
-        links += &format!(": >root/dev/{device}\n");
-        fstab += &format!("/dev/{device} root/dev/{device} none bind\n");
+        files += &format!(": >root/dev/{device}\n");
+        fstab += &format!("/dev/{device} {root}/dev/{device} none bind\n");
     }
     let mut mounts: Vec<&Mount> = spec.mounts.iter().collect();
     // What is mounted within another mount comes after it.
     mounts.sort_by_key(|mount| mount.path.split('/').filter(|part| !part.is_empty()).count());
     for mount in mounts {
-        fstab += &volume(mount)?;
+        fstab += &volume(&root, mount)?;
     }
     // Where these are mounts of the machine, as in many containers, an overlay does not show them.
     for file in ["hosts", "resolv.conf"] {
         if let Ok(text) = fs::read_to_string(Path::new("/etc").join(file)) {
-            links += &format!("printf %s {} >upper/etc/{file}\n", quoted(&text));
+            files += &format!("printf %s {} >upper/etc/{file}\n", quoted(&text));
         }
     }
 
+    let copies = if links.is_empty() { links } else { format!("cp --no-dereference --{links} root\n") };
     let folder = quoted(&spec.folder.to_string_lossy());
     Ok(format!(
         "set -e\n\
@@ -142,7 +146,8 @@ pub(crate) fn script(spec: &Spec) -> Result<String, StartError> {
          cd {folder}\n\
          mkdir -p {folders}\n\
          mkdir -m 1777 root/tmp root/var/tmp\n\
-         {links}\
+         {copies}\
+         {files}\
          printf %s {fstab} >fstab\n\
          mount --all --fstab fstab\n\
          cd root\n\
@@ -183,7 +188,7 @@ fn command(spec: &Spec) -> Result<String, StartError> {
 }
 
 /// The line of fstab(5) that mounts a volume.
-fn volume(mount: &Mount) -> Result<String, StartError> {
+fn volume(root: &str, mount: &Mount) -> Result<String, StartError> {
     let path = Path::new(&mount.path);
     let mut parts = path.components();
     let below = parts.next() == Some(Component::RootDir)
@@ -197,7 +202,7 @@ fn volume(mount: &Mount) -> Result<String, StartError> {
     let target = field(mount.path.trim_end_matches('/'));
     // To mount again what may carry these flags, one who is not root must not leave them out.
     let options = if mount.read_only { "bind,ro,nosuid,nodev" } else { "bind" };
-    Ok(format!("{source} root{target} none {options},X-mount.mkdir\n"))
+    Ok(format!("{source} {root}{target} none {options},X-mount.mkdir\n"))
 }
 
 /// A field of fstab(5), which knows octal escapes.
@@ -232,5 +237,38 @@ pub(crate) fn missing(error: io::Error) -> StartError {
     match error.kind() {
         io::ErrorKind::NotFound => StartError::Root("there is no `setsid`: install util-linux".to_owned()),
         _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_the_shell_stays_one_word() {
+        assert_eq!(quoted("it's $HOME\n"), "'it'\\''s $HOME\n'");
+        assert_eq!(quoted(""), "''");
+    }
+
+    #[test]
+    fn a_field_of_fstab_stays_one_field() {
+        assert_eq!(field("/a b\t#c\\d\ne"), r"/a\040b\011\043c\134d\012e");
+    }
+
+    #[test]
+    fn a_failed_start_is_explained_in_one_line() {
+        assert_eq!(
+            explain("mount: no\n\n  sh: gone \n").to_string(),
+            "a container's root could not be made: mount: no; sh: gone"
+        );
+        assert!(explain("").to_string().ends_with("its shell ended without a word"));
+    }
+
+    #[test]
+    fn only_a_line_of_the_script_announces_a_process() {
+        assert_eq!(announced("ready 17\n").map(|pid| pid.as_raw_nonzero().get()), Some(17));
+        for line in ["", "ready", "ready x\n", "ready 0\n", "mount: ready 17\n"] {
+            assert_eq!(announced(line), None, "{line}");
+        }
     }
 }

@@ -16,6 +16,8 @@ use tokio::{
     time::sleep,
 };
 
+use super::spawn::spawn;
+
 /// For how long one may write to the terminal who is left behind by the program.
 const LEFT_BEHIND: Duration = Duration::from_millis(500);
 
@@ -44,7 +46,7 @@ pub struct Terminal {
 
 impl Terminal {
     /// Starts a program, which has to make the terminal its own, with all its streams on a new terminal.
-    pub(crate) fn start(mut program: Command, size: Size) -> io::Result<Self> {
+    pub(crate) async fn start(mut program: Command, size: Size) -> io::Result<Self> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let user = openpt(flags)?;
         grantpt(&user)?;
@@ -52,10 +54,8 @@ impl Terminal {
         tcsetwinsize(&user, Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 })?;
         fcntl_setfl(&user, fcntl_getfl(&user)? | OFlags::NONBLOCK)?;
         let line = ioctl_tiocgptpeer(&user, flags)?;
-        program.stdin(line.try_clone()?).stdout(line.try_clone()?).stderr(Stdio::from(line)).kill_on_drop(true);
-        let child = program.spawn()?;
-        // It holds the other end.
-        drop(program);
+        program.stdin(line.try_clone()?).stdout(line.try_clone()?).stderr(Stdio::from(line));
+        let child = spawn(program).await?;
         let (ends, over) = watch::channel(());
         tokio::spawn(see_off(child, ends));
         #[expect(

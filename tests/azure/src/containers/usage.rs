@@ -21,7 +21,8 @@ impl Add for Usage {
     }
 }
 
-/// What a process uses with all its descendants, those included that have ended and been waited for. Nothing if it is gone.
+/// What a process uses with all its descendants, those included that have ended and been waited for. Nothing if it is
+/// gone.
 pub(crate) fn of_tree(root: Pid) -> Usage {
     let mut used = Usage::default();
     let mut left = vec![root.as_raw_nonzero().get()];

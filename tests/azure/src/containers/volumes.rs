@@ -42,8 +42,8 @@ pub fn secret<'a>(folder: &Path, files: impl IntoIterator<Item = (&'a str, &'a s
 
 /// Clones a repository into a volume: a folder of this machine or a `file://` URL, nothing of the network.
 ///
-/// `directory` is a name within the volume, or `.` for the volume itself; without it, it is the repository's own name. `revision`
-/// is a branch, a tag or a commit; without it, it is the repository's head.
+/// `directory` is a name within the volume, or `.` for the volume itself; without it, it is the repository's own
+/// name. `revision` is a branch, a tag or a commit; without it, it is the repository's head.
 ///
 /// # Errors
 ///

@@ -1,10 +1,11 @@
 //! Exec and attach as WebSockets.
 //!
-//! A POST to the resource manager puts a session here and gets its [`Ticket`]; whoever opens the WebSocket with it takes the session, once.
+//! A POST to the resource manager puts a session here and gets its [`Ticket`]; whoever opens the WebSocket with it
+//! takes the session, once.
 //!
 //! ```text
-//!   exec:   GET /execstream/sessionId/ID ─> text frame: the password ─> what is typed, what the terminal shows ─> close
-//!   attach: GET /attachstream/sessionId/ID, Authorization: the password ─> what the container writes ─> close
+//!   exec:   GET /execstream/sessionId/ID ─> text frame: the password ─> what is typed, what the terminal shows ─>
+//! close   attach: GET /attachstream/sessionId/ID, Authorization: the password ─> what the container writes ─> close
 //! ```
 //!
 //! All streams are one, no frame says how a command has ended, and the terminal keeps its first size.
@@ -31,7 +32,7 @@ use rand::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Container, Size};
+use super::{Container, Size, container::Reference};
 
 /// How long a session waits for its client.
 const WAIT: Duration = Duration::from_secs(60);
@@ -74,7 +75,7 @@ pub struct Trouble {
 }
 
 struct Session {
-    container: Container,
+    container: Reference,
     kind: Kind,
     password: String,
     trouble: Trouble,
@@ -87,7 +88,8 @@ enum Kind {
 }
 
 impl Sessions {
-    /// A session that runs a program in a container, on a terminal of its own. The program is started when the client has given the password.
+    /// A session that runs a program in a container, on a terminal of its own. The program is started when the client
+    /// has given the password.
     pub fn exec(&self, container: &Container, command: &str, size: Size, trouble: Trouble) -> Ticket {
         let Size { rows, columns } = size;
         let kind = Kind::Exec { command: command.to_owned(), size };
@@ -114,7 +116,7 @@ impl Sessions {
         let id = format!("{:032x}", random.random::<u128>());
         let password = Alphanumeric.sample_string(&mut random, PASSWORD);
         let until = Instant::now() + WAIT;
-        let session = Session { container: container.clone(), kind, password: password.clone(), trouble, until };
+        let session = Session { container: container.reference(), kind, password: password.clone(), trouble, until };
         let mut waiting = self.waiting();
         waiting.retain(|_, session| Instant::now() < session.until);
         if waiting.len() >= WAITING

@@ -1,6 +1,6 @@
 //! A session on its WebSocket.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use axum::{
     body::Body,
@@ -35,7 +35,7 @@ use tokio_tungstenite::{
 };
 
 use super::{Kind, Session, Trouble};
-use crate::containers::{Container, Size, Terminal};
+use crate::containers::Terminal;
 
 /// How long a client may take to say its password, or goodbye.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -85,12 +85,19 @@ impl From<tungstenite::Error> for End {
 async fn serve(mut socket: Socket, session: Session) {
     let Session { container, kind, password, trouble, .. } = session;
     let end = match kind {
-        Kind::Attach => attach(&mut socket, &container, trouble).await,
+        Kind::Attach => match container.container().map(|container| container.output()) {
+            Some(written) => attach(&mut socket, written, trouble).await,
+            None => End::Over,
+        },
         Kind::Exec { command, size } => {
             if !says(&mut socket, &password).await {
                 return close(socket, CloseCode::Policy, "the password is wrong").await;
             }
-            exec(&mut socket, &container, &command, size, trouble).await
+            let terminal = match container.container() {
+                Some(container) => container.exec(&command, size).await,
+                None => Err(io::Error::new(io::ErrorKind::NotFound, "the container has ended")),
+            };
+            exec(&mut socket, terminal, trouble).await
         }
     };
     match end {
@@ -119,26 +126,21 @@ async fn says(socket: &mut Socket, password: &str) -> bool {
     }
 }
 
-/// Runs a program on a terminal for as long as both it and the client are there.
-async fn exec(socket: &mut Socket, container: &Container, command: &str, size: Size, trouble: Trouble) -> End {
+/// Carries what is typed and shown for as long as both the program and the client are there.
+async fn exec(socket: &mut Socket, terminal: io::Result<Terminal>, trouble: Trouble) -> End {
     let (sink, stream) = socket.split();
     let mut output = Output { sink, trouble, sent: 0 };
-    let terminal = match container.exec(command, size) {
-        Ok(terminal) => terminal,
-        Err(error) => {
-            let said = output.send(format!("{command}: {error}\r\n").into()).await;
-            return said.err().unwrap_or(End::Over);
-        }
-    };
-    tokio::select! {
-        end = show(&terminal, output) => end,
-        () = take(stream, Some(&terminal)) => End::Over,
+    match terminal {
+        Ok(terminal) => tokio::select! {
+            end = show(&terminal, output) => end,
+            () = take(stream, Some(&terminal)) => End::Over,
+        },
+        Err(error) => output.send(format!("{error}\r\n").into()).await.err().unwrap_or(End::Over),
     }
 }
 
 /// Shows what a container writes for as long as both it and the client are there.
-async fn attach(socket: &mut Socket, container: &Container, trouble: Trouble) -> End {
-    let written = container.output();
+async fn attach(socket: &mut Socket, written: broadcast::Receiver<Bytes>, trouble: Trouble) -> End {
     let (sink, stream) = socket.split();
     let output = Output { sink, trouble, sent: 0 };
     tokio::select! {

@@ -1,0 +1,104 @@
+//! What goes wrong on demand.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use vk_azure::{Effect, Fault, Options, Refusal, Route};
+
+use crate::client::{Azure, group};
+
+#[tokio::test]
+async fn an_answer_is_lost_before_or_after_the_request_is_carried_out() {
+    let azure = Azure::start(Options::default()).await;
+    let body = group("exec sleep 1000");
+    for (effect, is_made) in [(Effect::Refused, false), (Effect::LostAnswer, true)] {
+        azure.fault(Fault::new(effect.clone()).on(Route::Put).times(1));
+        let lost = azure.request(Method::PUT, &azure.group_path("web")).json(&body).send().await;
+        assert!(lost.is_err(), "{effect:?}: {lost:?}");
+        assert_eq!(azure.group("web").is_some(), is_made, "{effect:?}");
+    }
+    let statuses: Vec<Option<u16>> =
+        azure.requests().iter().filter(|request| request.route == Route::Put).map(|request| request.status).collect();
+    assert_eq!(statuses, [None, None]);
+}
+
+#[tokio::test]
+async fn an_error_may_hide_that_the_group_was_made() {
+    let azure = Azure::start(Options::default()).await;
+    azure.fault(Fault::new(Effect::StatusAfter(Refusal::server_timeout())).on(Route::Put).times(1));
+    let hidden = azure.put("web", &group("exec sleep 1000")).await;
+    assert_eq!((hidden.status, hidden.code()), (503, "ServerTimeout"));
+    assert_eq!(azure.get_group("web").await.status, 200);
+}
+
+#[tokio::test]
+async fn refusals_have_the_status_body_and_wait_that_is_wanted() {
+    let azure = Azure::start(Options::default()).await;
+    let cases = [
+        (Refusal::throttled().retry_after(372), 429, "ResourceRequestsThrottled", Some("372")),
+        (
+            Refusal::throttled().retry_after("Fri, 01 Jan 2100 00:00:00 GMT"),
+            429,
+            "ResourceRequestsThrottled",
+            Some("Fri, 01 Jan 2100 00:00:00 GMT"),
+        ),
+        (Refusal::throttled(), 429, "ResourceRequestsThrottled", None),
+        (Refusal::transitioning("web"), 409, "ContainerGroupTransitioning", None),
+        (Refusal::registry(), 409, "RegistryErrorResponse", None),
+        (Refusal::capacity(), 409, "ServiceUnavailable", None),
+        (Refusal::forbidden(), 403, "AuthorizationFailed", None),
+        (Refusal { code: 500, ..Refusal::default() }, 500, "InternalServerError", None),
+        (Refusal::html(502), 502, "", None),
+        (Refusal::empty(504), 504, "", None),
+    ];
+    for (refusal, status, code, retry_after) in cases {
+        azure.fault(Fault::new(Effect::Status(refusal.clone())).on(Route::Delete).of("web").times(1));
+        let refused = azure.delete("web").await;
+        assert_eq!(
+            (refused.status, refused.code(), refused.header("retry-after")),
+            (status, code, retry_after),
+            "{refusal:?}"
+        );
+    }
+    assert_eq!(azure.delete("web").await.status, 204);
+}
+
+#[tokio::test]
+async fn answers_come_late_slowly_in_part_or_compressed() {
+    let azure = Azure::start(Options::default()).await;
+    for effect in [Effect::Slow(300), Effect::Late(300), Effect::SlowBody(300)] {
+        azure.fault(Fault::new(effect.clone()).on(Route::List).times(1));
+        let start = Instant::now();
+        assert_eq!(azure.list().await.status, 200);
+        assert!(start.elapsed() >= Duration::from_millis(300), "{effect:?}");
+    }
+    azure.fault(Fault::new(Effect::Truncated(5)).on(Route::List).times(1));
+    let truncated = azure.request(Method::GET, &azure.groups_path()).send().await.unwrap();
+    assert_eq!(truncated.status(), 200);
+    assert!(truncated.bytes().await.is_err());
+    azure.fault(Fault::new(Effect::Gzip).on(Route::List).times(1));
+    let packed = azure.request(Method::GET, &azure.groups_path()).send().await.unwrap();
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    assert_eq!(packed.bytes().await.unwrap()[..2], [0x1f, 0x8b]);
+}
+
+#[tokio::test]
+async fn another_process_arms_faults_moves_the_clock_and_reads_the_log() {
+    let azure = Azure::start(Options::default()).await;
+    let control =
+        |method: Method, path: &str| azure.http.request(method, format!("{}/control/{path}", azure.metadata_url()));
+    let fault = serde_json::json!({"route": "list", "after": 1, "effect": {"status": {"code": 500, "body": ""}}});
+    assert_eq!(control(Method::POST, "faults").json(&fault).send().await.unwrap().status(), 201);
+    assert_eq!((azure.list().await.status, azure.list().await.status), (200, 500));
+    assert_eq!(control(Method::DELETE, "faults").send().await.unwrap().status(), 204);
+    assert_eq!(azure.list().await.status, 200);
+    azure.put("web", &group("exec sleep 1000")).await;
+    let groups: serde_json::Value = control(Method::GET, "groups").send().await.unwrap().json().await.unwrap();
+    assert_eq!((&groups[0]["name"], groups[0].get("sent")), (&serde_json::json!("web"), None));
+    control(Method::POST, "clock?milliseconds=3600000").send().await.unwrap();
+    assert_eq!(azure.list().await.status, 401, "the token has expired");
+    let requests: serde_json::Value = control(Method::GET, "requests").send().await.unwrap().json().await.unwrap();
+    assert_eq!(requests.as_array().unwrap().len(), azure.requests().len());
+    let unknown = serde_json::json!({"effect": {"explode": 1}});
+    assert_eq!(control(Method::POST, "faults").json(&unknown).send().await.unwrap().status(), 422);
+}
