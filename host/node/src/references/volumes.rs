@@ -457,10 +457,7 @@ mod tests {
             (json!({"configMap": {"name": "gone"}}), "MandatoryConfigMapNotFound"),
             (json!({"secret": {"secretName": "gone"}}), "MandatorySecretNotFound"),
             (json!({"azureFile": {"secretName": "gone", "shareName": "s"}}), "MandatorySecretNotFound"),
-            (
-                json!({"csi": {"driver": "d", "volumeAttributes": {"secretName": "gone"}}}),
-                "MandatorySecretNotFound",
-            ),
+            (json!({"csi": {"driver": "d", "volumeAttributes": {"secretName": "gone"}}}), "MandatorySecretNotFound"),
             (
                 json!({"configMap": {"name": "map", "items": [{"key": "none", "path": "a"}]}}),
                 "MandatoryConfigMapKeyNotFound",

@@ -34,7 +34,10 @@ impl Azure {
     /// The groups that the provider has made.
     fn ours(&self) -> Vec<Value> {
         let strangers = self.strangers();
-        self.groups().into_iter().filter(|group| !strangers.contains(group["name"].as_str().unwrap_or_default())).collect()
+        self.groups()
+            .into_iter()
+            .filter(|group| !strangers.contains(group["name"].as_str().unwrap_or_default()))
+            .collect()
     }
 
     fn strangers_are_untouched(&self) -> Result<()> {

@@ -29,6 +29,8 @@ enum Credentials {
     ManagedIdentity,
 }
 
+/// Much is logged, so that what must not be told has every occasion; but not what libraries say of each connection.
+const LOGGED: &str = "debug,h2=info,hyper_util=info,kube=info,rustls=info,tower=info";
 /// Names of variables that the provider may see.
 const VARIABLES: [&str; 7] =
     ["ACI_*", "AZURE_*", "CLUSTER_*", "ENABLE_*", "KUBE_DNS_IP", "LOG_ANALYTICS_*", "VIRTUALNODE_*"];
@@ -46,7 +48,7 @@ impl Default for AzureSetup {
             sandbox,
             credentials: Credentials::File,
             files: Vec::new(),
-            host: Setup::default().without_backend().flag("--log-level").flag("debug"),
+            host: Setup::default().without_backend().flag("--log-level").flag(LOGGED),
             bundled: false,
         }
     }
@@ -184,6 +186,7 @@ impl AzureSetup {
         let Self { settings, sandbox, .. } = self;
         let secure = simulator.arm_url().to_owned();
         let streams = secure.replacen("https:", "wss:", 1);
+        let realtime = simulator.realtime_url_template();
         let net = [&secure, &streams, simulator.metadata_url()];
         let resource_group = self.options.resource_groups.first().map(String::as_str).unwrap_or_default();
         format!(
@@ -192,6 +195,7 @@ impl AzureSetup {
              CPU = \"2000\"\n\
              Memory = \"4Ti\"\n\
              Pods = \"2000\"\n\
+             RealtimeEndpoint = \"{realtime}\"\n\
              {settings}\n\
              [sandbox]\n\
              net = {net:?}\n\

@@ -79,6 +79,7 @@ fn suite() -> Result<Suite> {
         burst::a_backlog_of_a_thousand_bound_pods_is_worked_off_at_two_hundred_a_second,
         outages::thirty_seconds_without_the_api_server_are_caught_up_with,
         watches::a_thousand_pods_with_objects_of_their_own_take_few_sockets,
+        azure::burst::two_hundred_pods_at_once_are_ready_within_thirty_seconds,
     }
     suite.allow(LONG);
     tests! { suite.alone_on_cluster:
@@ -92,6 +93,7 @@ fn suite() -> Result<Suite> {
     suite.allow(LONG);
     tests! { suite.on_cluster:
         outages::two_minutes_without_the_backend_lose_nothing,
+        azure::manners::a_hundred_running_pods_cost_few_requests_and_an_exit_is_seen_soon,
     }
     suite.fetch(Some(|| Box::pin(MetricsServer::build())));
     tests! { suite.on_cluster:
@@ -233,6 +235,27 @@ fn suite() -> Result<Suite> {
         command_line::a_grant_that_is_missing_is_told_in_the_log_and_giving_it_mends_it,
     }
     tests! { suite.on_cluster:
+        azure::faults::tokens_that_are_refused_or_not_given,
+        azure::faults::tokens_that_are_valid_for_a_second_only,
+        azure::faults::too_many_requests,
+        azure::faults::servers_that_fail,
+        azure::faults::answers_that_are_lost_after_the_deed,
+        azure::faults::connections_and_bodies_that_break,
+        azure::faults::conflicts_that_pass,
+        azure::faults::a_subscription_that_is_not_registered,
+        azure::faults::rights_that_are_missing_for_a_while,
+        azure::faults::a_resource_group_that_is_missing_for_a_while_ends_no_pod,
+        azure::faults::what_azure_refuses_for_good_fails_with_its_words,
+        azure::faults::lists_whose_pages_fail_or_lag_behind,
+        azure::faults::groups_that_linger_or_are_gone_already,
+        azure::faults::sessions_that_fail_end_and_say_so,
+        azure::usage::pods_in_a_subnet_tell_what_they_use_by_their_extension,
+        azure::usage::other_pods_tell_what_they_use_by_azure_monitor,
+        azure::usage::figures_that_cannot_be_read_leave_the_others,
+        azure::throttling::a_throttled_creation_is_pending_with_a_reason_and_waits_as_told,
+        azure::throttling::every_kind_of_request_keeps_the_wait_it_is_told,
+        azure::throttling::real_quotas_are_kept_without_running_into_them_again_and_again,
+        azure::size::the_component_its_instances_and_its_computing_are_small,
         azure::features::several_containers_of_a_pod_are_one_group,
         azure::features::init_containers_run_one_after_the_other_before_the_others,
         azure::features::an_init_container_that_fails_holds_the_pod_back,

@@ -38,7 +38,8 @@ pub(crate) async fn a_managed_identity_needs_no_secret(env: &mut Env) -> Result<
 pub(crate) async fn the_older_token_endpoint_serves_as_well(env: &mut Env) -> Result<()> {
     let azure = env.start_azure(AzureSetup::default().setting("TokenVersion = \"v1\"")).await?;
     runs_a_pod(env).await?;
-    let paths: Vec<_> = azure.simulator.requests().into_iter().filter(|request| request.route == Route::Token).collect();
+    let paths: Vec<_> =
+        azure.simulator.requests().into_iter().filter(|request| request.route == Route::Token).collect();
     ensure!(!paths.is_empty() && paths.iter().all(|request| request.path.ends_with("/oauth2/token")), "{paths:?}");
     Ok(())
 }
@@ -64,11 +65,12 @@ pub(crate) async fn tokens_are_renewed_before_they_end(env: &mut Env) -> Result<
     let azure = env.start_azure(AzureSetup::default().azure(lifetime)).await?;
     runs_a_pod(env).await?;
     let tokens = azure.count(Route::Token);
-    azure.until("three more tokens", |azure| match azure.count(Route::Token) {
-        enough if enough >= tokens + 3 => Ok(()),
-        few => Err(few.to_string()),
-    })
-    .await?;
+    azure
+        .until("three more tokens", |azure| match azure.count(Route::Token) {
+            enough if enough >= tokens + 3 => Ok(()),
+            few => Err(few.to_string()),
+        })
+        .await?;
     let refused = azure.simulator.requests().into_iter().filter(|request| request.status == Some(401)).count();
     ensure!(refused == 0, "{refused} requests had a token that had ended");
     Ok(())

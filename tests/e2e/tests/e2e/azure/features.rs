@@ -72,10 +72,12 @@ pub(crate) async fn init_containers_run_one_after_the_other_before_the_others(en
 pub(crate) async fn an_init_container_that_fails_holds_the_pod_back(env: &mut Env) -> Result<()> {
     env.start_azure(AzureSetup::default()).await?;
     let init = json!({"name": "first", "image": "registry.example.com/init:1", "command": ["sh", "-c", "exit 7"]});
-    env.create(once(env, "broken", "echo never").spec(json!({"restartPolicy": "Never", "initContainers": [init]}))).await?;
+    env.create(once(env, "broken", "echo never").spec(json!({"restartPolicy": "Never", "initContainers": [init]})))
+        .await?;
     let pod = env.pod_until("broken", "to be Failed", |pod| phase(pod) == "Failed").await?;
     let statuses = pod.status.and_then(|status| status.init_container_statuses).unwrap_or_default();
-    let ended = statuses.first().and_then(|status| status.state.as_ref()?.terminated.clone()).context("it has not ended")?;
+    let ended =
+        statuses.first().and_then(|status| status.state.as_ref()?.terminated.clone()).context("it has not ended")?;
     ensure!(ended.exit_code == 7, "{ended:?}");
     Ok(())
 }
@@ -126,11 +128,16 @@ pub(crate) async fn restart_policies_decide_what_becomes_of_a_container_that_end
         let ended = last.terminated.with_context(|| format!("{name} has no last state"))?;
         ensure!(ended.exit_code == if name == "always" { 0 } else { 4 }, "{name}: {ended:?}");
     }
-    for (name, wanted, code) in [("on-failure-well", "Succeeded", 0), ("never", "Failed", 4), ("never-well", "Succeeded", 0)] {
+    for (name, wanted, code) in
+        [("on-failure-well", "Succeeded", 0), ("never", "Failed", 4), ("never-well", "Succeeded", 0)]
+    {
         let pod = env.pod_until(name, &format!("to be {wanted}"), |pod| phase(pod) == wanted).await?;
         let state = containers(&pod).first().and_then(|container| container.state.clone()).unwrap_or_default();
         let ended = state.terminated.with_context(|| format!("{name} has not ended"))?;
-        ensure!(ended.exit_code == code && ended.started_at.is_some() && ended.finished_at.is_some(), "{name}: {ended:?}");
+        ensure!(
+            ended.exit_code == code && ended.started_at.is_some() && ended.finished_at.is_some(),
+            "{name}: {ended:?}"
+        );
         let group = azure.group_of(&pod)?;
         let policy = if name.starts_with("never") { "Never" } else { "OnFailure" };
         ensure!(properties(&group)["restartPolicy"] == policy, "{group}");

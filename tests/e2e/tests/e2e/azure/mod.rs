@@ -1,13 +1,19 @@
 //! Pods as container groups of Azure: the real control plane and kubectl on one side, a simulator of Azure that checks
 //! what it is sent on the other. Its containers run, so that what they print is what the pod's features came to.
 
+pub(crate) mod burst;
 pub(crate) mod credentials;
+pub(crate) mod faults;
 pub(crate) mod features;
+pub(crate) mod manners;
 pub(crate) mod network;
 pub(crate) mod ownership;
 pub(crate) mod refusals;
+pub(crate) mod size;
 pub(crate) mod status;
 pub(crate) mod streams;
+pub(crate) mod throttling;
+pub(crate) mod usage;
 pub(crate) mod variables;
 pub(crate) mod volumes;
 

@@ -39,7 +39,7 @@ fn subnet(options: &Options, name: &str) -> String {
     )
 }
 
-fn in_subnet(name: &str, there: Option<Value>) -> AzureSetup {
+pub(super) fn in_subnet(name: &str, there: Option<Value>) -> AzureSetup {
     let setup = AzureSetup::default()
         .azure(|options| {
             options.resource_groups.push("net-rg".to_owned());
@@ -52,14 +52,19 @@ fn in_subnet(name: &str, there: Option<Value>) -> AzureSetup {
     setup.variable("KUBE_DNS_IP", "10.0.0.10")
 }
 
-pub(crate) async fn pods_in_a_private_subnet_have_private_addresses_and_the_clusters_names(env: &mut Env) -> Result<()> {
+pub(crate) async fn pods_in_a_private_subnet_have_private_addresses_and_the_clusters_names(
+    env: &mut Env,
+) -> Result<()> {
     let azure = env.start_azure(in_subnet("pods", Some(json!({"addressPrefix": "10.241.0.0/16"})))).await?;
     env.create(env.pod("inside").container(json!({"ports": [{"containerPort": 80}]}))).await?;
     let pod = env.pod_ready("inside").await?;
     let group = azure.group_of(&pod)?;
     let properties = properties(&group);
     let id = properties["subnetIds"][0]["id"].as_str().unwrap_or_default();
-    ensure!(id.ends_with("/resourceGroups/net-rg/providers/Microsoft.Network/virtualNetworks/net/subnets/pods"), "{id}");
+    ensure!(
+        id.ends_with("/resourceGroups/net-rg/providers/Microsoft.Network/virtualNetworks/net/subnets/pods"),
+        "{id}"
+    );
     ensure!(properties["ipAddress"]["type"] != "Public", "{properties}");
     let ip = pod.status.and_then(|status| status.pod_ip).context("the pod has no address")?;
     ensure!(ip.starts_with("10.241."), "its address is {ip}");

@@ -1,18 +1,20 @@
 //! Which groups are whose: after restarts, beside orphans, among those of others.
 
 use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use vk_azure::{Effect, Fault, Route};
 use vk_e2e::{Azure, AzureSetup, Env, Seen, uid};
-use k8s_openapi::api::core::v1::Pod;
 
 /// Checks that every pod has one group, made by one `PUT` that was answered well.
 fn made_once(azure: &Azure, pods: &Seen<Pod>) -> Result<()> {
     for pod in pods.values() {
         let name = azure.name_of(pod)?;
-        let made = azure.simulator.requests().into_iter().filter(|request| {
-            request.route == Route::Put && request.group.as_deref() == Some(name.as_str())
-        });
+        let made = azure
+            .simulator
+            .requests()
+            .into_iter()
+            .filter(|request| request.route == Route::Put && request.group.as_deref() == Some(name.as_str()));
         let made = made.count();
         ensure!(made == 1, "{name} was put {made} times");
     }
@@ -41,11 +43,12 @@ pub(crate) async fn a_kill_amid_creations_makes_no_group_twice_and_loses_none(en
     let azure = env.start_azure(AzureSetup::default().azure(slow)).await?;
     let pods = (0..20).map(|number| env.pod(&format!("some-{number}")).label("group", "some"));
     env.create_all(pods, 20).await?;
-    azure.until("some groups", |azure| match azure.groups().len() {
-        2.. => Ok(()),
-        few => Err(few.to_string()),
-    })
-    .await?;
+    azure
+        .until("some groups", |azure| match azure.groups().len() {
+            2.. => Ok(()),
+            few => Err(few.to_string()),
+        })
+        .await?;
     env.kill9().await?;
     env.start_again().await?;
     let pods = env.ready("some", 20).await?;
@@ -96,7 +99,8 @@ pub(crate) async fn a_pod_that_comes_back_under_its_name_gets_a_group_of_its_own
     azure.simulator.fault(Fault::new(Effect::Slow(3_000)).on(Route::Delete).times(1));
     env.kubectl(&["delete", "pod", "again", "--force", "--grace-period=0"]).await?;
     env.create(env.pod("again")).await?;
-    let second = env.pod_until("again", "to be another one, Ready", |pod| vk_e2e::is_ready(pod) && uid(pod) != uid(&first));
+    let second =
+        env.pod_until("again", "to be another one, Ready", |pod| vk_e2e::is_ready(pod) && uid(pod) != uid(&first));
     let second = second.await?;
     azure.groups_until(1).await?;
     azure.group_of(&second).map(drop)

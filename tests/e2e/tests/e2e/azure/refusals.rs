@@ -9,15 +9,45 @@ use vk_e2e::{AzureSetup, Env};
 fn refused() -> Vec<(&'static str, Value, Value, &'static [&'static str])> {
     let none = || json!({});
     vec![
-        ("args-alone", none(), json!({"args": ["-v"]}), &["spec.containers[main].args", "without specifying the command"]),
-        ("hook", none(), json!({"lifecycle": {"postStart": {"exec": {"command": ["true"]}}}}), &["lifecycle", "ACI does not support lifecycle hooks"]),
-        ("startup", none(), json!({"startupProbe": {"exec": {"command": ["true"]}}}), &["startupProbe", "ACI does not support startupProbe"]),
+        (
+            "args-alone",
+            none(),
+            json!({"args": ["-v"]}),
+            &["spec.containers[main].args", "without specifying the command"],
+        ),
+        (
+            "hook",
+            none(),
+            json!({"lifecycle": {"postStart": {"exec": {"command": ["true"]}}}}),
+            &["lifecycle", "ACI does not support lifecycle hooks"],
+        ),
+        (
+            "startup",
+            none(),
+            json!({"startupProbe": {"exec": {"command": ["true"]}}}),
+            &["startupProbe", "ACI does not support startupProbe"],
+        ),
         ("tcp-probe", none(), json!({"livenessProbe": {"tcpSocket": {"port": 80}}}), &["livenessProbe", "tcpSocket"]),
         ("user", none(), json!({"securityContext": {"runAsUser": 1000}}), &["securityContext.runAsUser"]),
         ("directory", none(), json!({"workingDir": "/srv"}), &["workingDir"]),
-        ("sctp", none(), json!({"ports": [{"containerPort": 80, "protocol": "SCTP"}]}), &["ports[80].protocol", "SCTP"]),
-        ("host-path", json!({"volumes": [{"name": "host", "hostPath": {"path": "/etc"}}]}), none(), &["requires volume host", "hostPath"]),
-        ("claim", json!({"volumes": [{"name": "disk", "nfs": {"server": "s", "path": "/"}}]}), none(), &["requires volume disk", "nfs"]),
+        (
+            "sctp",
+            none(),
+            json!({"ports": [{"containerPort": 80, "protocol": "SCTP"}]}),
+            &["ports[80].protocol", "SCTP"],
+        ),
+        (
+            "host-path",
+            json!({"volumes": [{"name": "host", "hostPath": {"path": "/etc"}}]}),
+            none(),
+            &["requires volume host", "hostPath"],
+        ),
+        (
+            "claim",
+            json!({"volumes": [{"name": "disk", "nfs": {"server": "s", "path": "/"}}]}),
+            none(),
+            &["requires volume disk", "nfs"],
+        ),
         ("host-net", json!({"hostNetwork": true}), none(), &["spec.hostNetwork"]),
         ("other-system", json!({"os": {"name": "windows"}}), none(), &["spec.os", "windows"]),
         (

@@ -108,7 +108,9 @@ pub(crate) async fn a_pod_that_starts_shows_how_far_it_is(env: &mut Env) -> Resu
     env.create(env.pod("slow")).await?;
     azure.groups_until(1).await?;
     let waiting = env.pod_until("slow", "to wait", |pod| {
-        containers(pod).first().is_some_and(|container| container.state.as_ref().is_some_and(|state| state.waiting.is_some()))
+        containers(pod)
+            .first()
+            .is_some_and(|container| container.state.as_ref().is_some_and(|state| state.waiting.is_some()))
     });
     let pod = waiting.await?;
     ensure!(phase(&pod) == "Pending", "{}", phase(&pod));

@@ -29,7 +29,8 @@ pub(crate) async fn logs_have_every_line_once_and_their_times_if_asked(env: &mut
     let (time, line) = stamped.trim_end().split_once(' ').with_context(|| format!("no time: {stamped}"))?;
     let age = k8s_openapi::jiff::Timestamp::now().duration_since(time.parse()?);
     ensure!(line == "line 100" && age.abs() < k8s_openapi::jiff::SignedDuration::from_mins(5), "{stamped}");
-    let error = env.kubectl(&["logs", "web", "-c", "none"]).await.err().context("a container that is not there has a log")?;
+    let error =
+        env.kubectl(&["logs", "web", "-c", "none"]).await.err().context("a container that is not there has a log")?;
     ensure!(error.to_string().contains("none"), "{error}");
     Ok(())
 }

@@ -12,7 +12,8 @@ pub(crate) async fn variables_are_set_and_those_of_secrets_are_secure(env: &mut 
     let azure = env.start_azure(AzureSetup::default()).await?;
     let value = hidden("variable");
     env.kubectl(&["create", "configmap", "settings", "--from-literal=COLOUR=blue"]).await?;
-    env.apply(&format!("{{apiVersion: v1, kind: Secret, metadata: {{name: door}}, stringData: {{key: {value}}}}}")).await?;
+    env.apply(&format!("{{apiVersion: v1, kind: Secret, metadata: {{name: door}}, stringData: {{key: {value}}}}}"))
+        .await?;
     let variables = json!([
         {"name": "PLAIN", "value": "as it is"},
         {"name": "EMPTY", "value": ""},
@@ -40,7 +41,11 @@ pub(crate) async fn requests_and_limits_are_cores_and_gigabytes(env: &mut Env) -
     let azure = env.start_azure(setup).await?;
     for (name, resources, wanted) in [
         ("nothing", json!({}), json!({"requests": {"cpu": 1.0, "memoryInGB": 1.5}})),
-        ("requests", json!({"requests": {"cpu": "1981m", "memory": "3.49G"}}), json!({"requests": {"cpu": 1.98, "memoryInGB": 3.4}})),
+        (
+            "requests",
+            json!({"requests": {"cpu": "1981m", "memory": "3.49G"}}),
+            json!({"requests": {"cpu": 1.98, "memoryInGB": 3.4}}),
+        ),
         (
             "both",
             json!({"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "1Gi"}}),
@@ -61,7 +66,9 @@ pub(crate) async fn requests_and_limits_are_cores_and_gigabytes(env: &mut Env) -
 }
 
 pub(crate) async fn gpus_are_of_the_sku_that_the_pod_names(env: &mut Env) -> Result<()> {
-    let gpus = |options: &mut vk_azure::Options| options.limits = vk_azure::Limits { cpu: 24.0, memory: 448.0, ..options.limits };
+    let gpus = |options: &mut vk_azure::Options| {
+        options.limits = vk_azure::Limits { cpu: 24.0, memory: 448.0, ..options.limits }
+    };
     let setup = AzureSetup::default().azure(gpus).setting("GPUSKUs = [\"V100\"]").variable("ACI_QUOTA_GPU", "8");
     let azure = env.start_azure(setup).await?;
     let capacity = r"jsonpath={.status.capacity.nvidia\.com/gpu}";
@@ -94,7 +101,8 @@ pub(crate) async fn image_pull_secrets_open_private_registries(env: &mut Env) ->
     let secret = ["create", "secret", "docker-registry", "pull", server, "--docker-username=puller", &password];
     env.kubectl(&secret).await?;
     let private = json!({"image": "private.example.com/team/app:1"});
-    env.create(env.pod("known").container(private.clone()).spec(json!({"imagePullSecrets": [{"name": "pull"}]}))).await?;
+    env.create(env.pod("known").container(private.clone()).spec(json!({"imagePullSecrets": [{"name": "pull"}]})))
+        .await?;
     let group = azure.group_of(&env.pod_ready("known").await?)?;
     let credentials = &properties(&group)["imageRegistryCredentials"];
     ensure!(*credentials == json!([{"server": "private.example.com", "username": "puller"}]), "{credentials}");
@@ -110,7 +118,8 @@ pub(crate) async fn log_analytics_are_told_where_to_and_which_pod(env: &mut Env)
     let key = hidden("workspace key");
     let cluster = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerService/managedClusters/c";
     let file = json!({"workspaceID": "9d1c8a5c-0001", "workspaceKey": key}).to_string();
-    let setup = AzureSetup::default().file("LOG_ANALYTICS_AUTH_LOCATION", file).variable("CLUSTER_RESOURCE_ID", cluster);
+    let setup =
+        AzureSetup::default().file("LOG_ANALYTICS_AUTH_LOCATION", file).variable("CLUSTER_RESOURCE_ID", cluster);
     let azure = env.start_azure(setup).await?;
     env.create(env.pod("watched")).await?;
     let pod = env.pod_ready("watched").await?;

@@ -79,18 +79,14 @@ fn read(folder: &Path, name: &str) -> Result<String> {
 
 pub(crate) async fn an_azure_file_share_is_mounted(env: &mut Env) -> Result<()> {
     with_share(env).await?;
-    let pod = once(env, "sharing", "cat /mnt/files/greeting; echo from the pod >/mnt/files/answer").mounts(
-        "files",
-        json!({"azureFile": {"secretName": "account", "shareName": "files"}}),
-    );
+    let pod = once(env, "sharing", "cat /mnt/files/greeting; echo from the pod >/mnt/files/answer")
+        .mounts("files", json!({"azureFile": {"secretName": "account", "shareName": "files"}}));
     let said = printed(env, pod).await?;
     ensure!(said == "from the share\n", "{said}");
     ensure!(read(&env.bench.path("share"), "answer")? == "from the pod\n");
 
-    let pod = once(env, "reading", "if echo no >/mnt/files/answer; then exit 1; fi; cat /mnt/files/answer").mounts(
-        "files",
-        json!({"azureFile": {"secretName": "account", "shareName": "files", "readOnly": true}}),
-    );
+    let pod = once(env, "reading", "if echo no >/mnt/files/answer; then exit 1; fi; cat /mnt/files/answer")
+        .mounts("files", json!({"azureFile": {"secretName": "account", "shareName": "files", "readOnly": true}}));
     let said = printed(env, pod).await?;
     ensure!(said.ends_with("from the pod\n"), "{said}");
     Ok(())
@@ -117,9 +113,10 @@ binaryData: {blob: AAECAw==}
 ",
     )
     .await?;
-    let pod = once(env, "configured", "cd /mnt/whole; ls; cat colour; od -An -tx1 blob; ls /mnt/part; cat /mnt/part/hue")
-        .mounts("whole", json!({"configMap": {"name": "settings"}}))
-        .mounts("part", json!({"configMap": {"name": "settings", "items": [{"key": "colour", "path": "hue"}]}}));
+    let pod =
+        once(env, "configured", "cd /mnt/whole; ls; cat colour; od -An -tx1 blob; ls /mnt/part; cat /mnt/part/hue")
+            .mounts("whole", json!({"configMap": {"name": "settings"}}))
+            .mounts("part", json!({"configMap": {"name": "settings", "items": [{"key": "colour", "path": "hue"}]}}));
     let printed = printed(env, pod).await?;
     ensure!(printed == "blob\ncolour\nsize\nblue 00 01 02 03\nhue\nblue", "{printed:?}");
     Ok(())
@@ -128,12 +125,11 @@ binaryData: {blob: AAECAw==}
 pub(crate) async fn secrets_are_files_and_are_shown_to_nobody(env: &mut Env) -> Result<()> {
     let azure = env.start_azure(AzureSetup::default()).await?;
     let value = hidden("secret file");
-    env.apply(&format!("{{apiVersion: v1, kind: Secret, metadata: {{name: door}}, stringData: {{key: {value}}}}}")).await?;
+    env.apply(&format!("{{apiVersion: v1, kind: Secret, metadata: {{name: door}}, stringData: {{key: {value}}}}}"))
+        .await?;
     // What it prints tells that it is the value, and not the value.
-    let pod = once(env, "opened", "wc -c </mnt/door/key; sha256sum </mnt/door/key").mounts(
-        "door",
-        json!({"secret": {"secretName": "door"}}),
-    );
+    let pod = once(env, "opened", "wc -c </mnt/door/key; sha256sum </mnt/door/key")
+        .mounts("door", json!({"secret": {"secretName": "door"}}));
     let printed = printed(env, pod).await?;
     let sum: String = sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), &value))
         .iter()
@@ -166,7 +162,8 @@ pub(crate) async fn a_projected_volume_has_all_its_sources_and_a_token_that_is_a
     ensure!(claims["kubernetes.io"]["pod"]["name"] == "projected", "{claims}");
 
     // What the API server mounts by itself: the token is one that the API server takes.
-    let pod = once(env, "account", "cd /var/run/secrets/kubernetes.io/serviceaccount; ls; cat namespace; echo; cat token");
+    let pod =
+        once(env, "account", "cd /var/run/secrets/kubernetes.io/serviceaccount; ls; cat namespace; echo; cat token");
     let pod = pod.spec(json!({"automountServiceAccountToken": true, "restartPolicy": "Never"}));
     let printed = self::printed(env, pod).await?;
     let lines: Vec<&str> = printed.lines().collect();
