@@ -12,6 +12,7 @@
 mod arm;
 mod attach;
 mod clock;
+mod contents;
 mod cursor;
 mod events;
 mod exec;

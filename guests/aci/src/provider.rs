@@ -7,7 +7,7 @@ use vk_sdk::{
     events,
 };
 
-use crate::{arm::Arm, mapping, pods::Pods, settings::Settings};
+use crate::{arm::Arm, contents, mapping, pods::Pods, settings::Settings};
 
 /// Set once the subnet has been prepared.
 const SUBNET: &str = "subnet";
@@ -41,7 +41,8 @@ impl Provider for Aci {
     fn create(&self, pod: Pod) -> Result<Observation> {
         // First what cannot be had: it costs no request.
         let mapped = mapping::container_group(&pod, &self.settings)?;
-        let observation = self.pods.create(pod.id, &mapped.group)?;
+        let observation = self.pods.create(pod.id.clone(), &mapped.group)?;
+        contents::remember(&pod)?;
         for warning in mapped.warnings {
             events::warning(&observation.pod, warning.reason, warning.message);
         }
@@ -56,17 +57,21 @@ impl Provider for Aci {
                 "a container group cannot be changed while it runs: delete the pod and create it again",
             ));
         }
-        if changed.contains(Aspects::VOLUMES) {
+        if changed.contains(Aspects::VOLUMES) && contents::differ(&pod)? {
             return Err(Error::unsupported(
-                "a container group keeps the contents of ConfigMaps, Secrets and tokens that it was created with: delete \
-                 the pod and create it again to renew them",
+                "a container group keeps the contents of ConfigMaps and Secrets that it was created with: delete the pod \
+                 and create it again to renew them",
             ));
         }
         Ok(Observation { pod: pod.id, status: None })
     }
 
     fn delete(&self, pod: PodId, _grace: Duration) -> Result<Deletion> {
-        self.pods.delete(&pod)
+        let deletion = self.pods.delete(&pod)?;
+        if deletion == Deletion::Gone {
+            contents::forget(&pod);
+        }
+        Ok(deletion)
     }
 
     fn get(&self, pod: PodId) -> Result<Observation> {

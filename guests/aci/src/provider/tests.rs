@@ -48,7 +48,7 @@ fn a_running_group_is_never_changed() {
     for (changed, refused) in [
         (Aspects::METADATA | Aspects::LOGINS, None),
         (Aspects::SPEC | Aspects::METADATA, Some("delete the pod")),
-        (Aspects::VOLUMES, Some("ConfigMaps, Secrets and tokens")),
+        (Aspects::VOLUMES, Some("ConfigMaps and Secrets")),
     ] {
         let outcome = aci.update(pod(), changed);
         assert_eq!(outcome.is_err(), refused.is_some(), "{changed:?}");
