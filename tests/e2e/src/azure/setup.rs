@@ -1,5 +1,7 @@
 //! What a test's Azure is set to, and what its vk-host is told about it.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use vk_azure::{Options, Simulator};
@@ -129,7 +131,7 @@ impl AzureSetup {
             host = host.variable(&variable, path.display().to_string());
         }
         bench.write("ca.pem", simulator.authority_pem())?;
-        let file = bench.write("aci.toml", self.configuration(simulator))?;
+        let file = bench.write("aci.toml", self.configuration(simulator, &bench.path(FOLDER)))?;
         if !self.bundled {
             let [component, file] = [bench.aci().display().to_string(), file.display().to_string()];
             return Ok(host.provider(&["--provider-wasm", &component, "--provider-config", &file]));
@@ -137,7 +139,7 @@ impl AzureSetup {
         let folder = bench.path("providers");
         std::fs::create_dir_all(&folder)?;
         std::fs::copy(bench.aci(), folder.join("aci.wasm"))?;
-        for name in ["aci.toml", "ca.pem", FOLDER] {
+        for name in ["aci.toml", "ca.pem"] {
             std::os::unix::fs::symlink(bench.path(name), folder.join(name))?;
         }
         let host = host.variable("VK_HOST_PROVIDERS", folder.display().to_string());
@@ -182,7 +184,7 @@ impl AzureSetup {
         Ok(all)
     }
 
-    fn configuration(&self, simulator: &Simulator) -> String {
+    fn configuration(&self, simulator: &Simulator, folder: &Path) -> String {
         let Self { settings, sandbox, .. } = self;
         let secure = simulator.arm_url().to_owned();
         let streams = secure.replacen("https:", "wss:", 1);
@@ -200,7 +202,7 @@ impl AzureSetup {
              [sandbox]\n\
              net = {net:?}\n\
              env = {VARIABLES:?}\n\
-             read = [\"{FOLDER}\"]\n\
+             read = [{folder:?}]\n\
              {sandbox}\n\
              [sandbox.tls.\"{secure}\"]\n\
              ca = \"ca.pem\"\n\

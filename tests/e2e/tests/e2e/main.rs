@@ -278,7 +278,7 @@ fn suite() -> Result<Suite> {
         azure::network::ports_get_a_public_address_with_a_name,
         azure::network::pods_in_a_private_subnet_have_private_addresses_and_the_clusters_names,
         azure::network::a_subnet_that_is_missing_is_made_if_its_range_is_given,
-        azure::network::a_subnet_that_cannot_be_used_is_named_on_the_node,
+        azure::network::a_subnet_that_cannot_be_used_is_named,
         azure::refusals::what_groups_cannot_do_is_refused_by_the_name_of_its_field,
         azure::refusals::a_pod_may_say_that_a_refused_field_is_passed_over,
         azure::status::exit_codes_times_and_reasons_are_those_of_the_containers,

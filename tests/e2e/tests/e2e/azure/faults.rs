@@ -27,6 +27,7 @@ fn on_each(routes: &[Route], effects: &[Effect]) -> Vec<Fault> {
 async fn survives(env: &mut Env, setup: AzureSetup, faults: Vec<Fault>) -> Result<()> {
     let azure = env.start_azure(setup).await?;
     let old = env.running("old", PODS).await?;
+    let lists_fail = faults.iter().any(|fault| fault.route == Some(Route::List));
     for fault in faults {
         azure.simulator.fault(fault);
     }
@@ -35,6 +36,11 @@ async fn survives(env: &mut Env, setup: AzureSetup, faults: Vec<Fault>) -> Resul
     let leaving: Vec<String> = (0..PODS / 2).map(|number| format!("old-{number}")).collect();
     let names: Vec<&str> = leaving.iter().map(String::as_str).collect();
     env.kubectl(&[&["delete", "pods", "--wait=false"][..], &names].concat()).await?;
+    if lists_fail {
+        // Lists are rare, but for the one that a host begins with.
+        env.kill9().await?;
+        env.start_again().await?;
+    }
     azure.struck().await?;
     is_well(env, &azure).await?;
     let stayed = env.ready("old", PODS - PODS / 2).await?;
@@ -79,7 +85,6 @@ pub(crate) async fn tokens_that_are_valid_for_a_second_only(env: &mut Env) -> Re
 pub(crate) async fn too_many_requests(env: &mut Env) -> Result<()> {
     let throttled = [
         Effect::Status(Refusal::throttled().retry_after(1)),
-        Effect::Status(Refusal::throttled()),
         Effect::Status(Refusal::throttled().retry_after("Fri, 31 Dec 2021 23:59:59 GMT")),
     ];
     survives(env, AzureSetup::default(), on_each(&ARM, &throttled)).await

@@ -90,7 +90,12 @@ pub(crate) async fn a_subnet_that_is_missing_is_made_if_its_range_is_given(env: 
     Ok(())
 }
 
-pub(crate) async fn a_subnet_that_cannot_be_used_is_named_on_the_node(env: &mut Env) -> Result<()> {
-    env.launch_azure(in_subnet("none", None)).await?;
-    env.line(0, &["none", "net", "subnet", "not found"]).await.map(drop)
+pub(crate) async fn a_subnet_that_cannot_be_used_is_named(env: &mut Env) -> Result<()> {
+    env.prepare_azure(in_subnet("none", None)).await?;
+    let ended = env.bench.run_command(env.command()).await?;
+    let error = ended.error()?;
+    for part in ["subnet none", "net-rg", "ACI_SUBNET_CIDR"] {
+        ensure!(error.contains(part), "{part:?} is not in: {error}");
+    }
+    Ok(())
 }

@@ -49,7 +49,6 @@ fn refused() -> Vec<(&'static str, Value, Value, &'static [&'static str])> {
             &["requires volume disk", "nfs"],
         ),
         ("host-net", json!({"hostNetwork": true}), none(), &["spec.hostNetwork"]),
-        ("other-system", json!({"os": {"name": "windows"}}), none(), &["spec.os", "windows"]),
         (
             "sidecar",
             json!({"initContainers": [{"name": "proxy", "image": "registry.example.com/proxy:1", "restartPolicy": "Always"}]}),

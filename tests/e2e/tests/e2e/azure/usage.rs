@@ -15,11 +15,12 @@ async fn busy(env: &Env) -> Result<()> {
 }
 
 /// Waits until the node tells that the pod has used cores and memory.
-async fn is_told(env: &Env) -> Result<Value> {
-    let path = format!("/api/v1/nodes/{}/proxy/stats/summary", env.node);
+async fn is_told(env: &Env, token: &str) -> Result<Value> {
+    let (client, url) = (env.https(None)?, env.kubelet_url("/stats/summary").await?);
     eventually("figures of the pod", PATIENCE, async || {
-        let summary = env.kubectl(&["get", "--raw", &path]).await.map_err(|error| error.to_string())?;
-        let summary: Value = serde_json::from_str(&summary).map_err(|error| error.to_string())?;
+        let summary =
+            async { client.get(&url).bearer_auth(token).send().await?.error_for_status()?.json::<Value>().await };
+        let summary = summary.await.map_err(|error| error.to_string())?;
         let pods = summary["pods"].as_array().cloned().unwrap_or_default();
         let Some(pod) = pods.into_iter().find(|pod| pod["podRef"]["name"] == "busy") else {
             return Err(format!("no pod: {summary}"));
@@ -36,7 +37,8 @@ pub(crate) async fn pods_in_a_subnet_tell_what_they_use_by_their_extension(env: 
     let subnet = Some(json!({"addressPrefix": "10.241.0.0/16"}));
     let azure = env.start_azure(in_subnet("pods", subnet).variable("ENABLE_REAL_TIME_METRICS", "true")).await?;
     busy(env).await?;
-    let pod = is_told(env).await?;
+    let token = env.account("scraper", &["get"], &["nodes/stats"]).await?;
+    let pod = is_told(env, &token).await?;
     ensure!(pod["containers"].as_array().is_some_and(|containers| containers.len() == 1), "{pod}");
     ensure!(azure.count(Route::Realtime) > 0 && azure.count(Route::Metrics) == 0, "{:?}", azure.simulator.counts());
     Ok(())
@@ -45,7 +47,8 @@ pub(crate) async fn pods_in_a_subnet_tell_what_they_use_by_their_extension(env: 
 pub(crate) async fn other_pods_tell_what_they_use_by_azure_monitor(env: &mut Env) -> Result<()> {
     let azure = env.start_azure(AzureSetup::default()).await?;
     busy(env).await?;
-    is_told(env).await?;
+    let token = env.account("scraper", &["get"], &["nodes/stats"]).await?;
+    is_told(env, &token).await?;
     ensure!(azure.count(Route::Realtime) == 0 && azure.count(Route::Metrics) > 0, "{:?}", azure.simulator.counts());
     Ok(())
 }
@@ -54,10 +57,11 @@ pub(crate) async fn figures_that_cannot_be_read_leave_the_others(env: &mut Env) 
     let subnet = Some(json!({"addressPrefix": "10.241.0.0/16"}));
     let azure = env.start_azure(in_subnet("pods", subnet).variable("ENABLE_REAL_TIME_METRICS", "true")).await?;
     busy(env).await?;
+    let token = env.account("scraper", &["get"], &["nodes/stats"]).await?;
     let page = Refusal { code: 200, body: Some("<html>not JSON</html>".to_owned()), ..Refusal::default() };
     for effect in [Effect::Refused, Effect::Status(Refusal::empty(500)), Effect::Status(page)] {
         azure.simulator.fault(Fault::new(effect).on(Route::Realtime).times(1));
-        is_told(env).await?;
+        is_told(env, &token).await?;
     }
     Ok(())
 }
