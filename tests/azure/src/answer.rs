@@ -175,6 +175,7 @@ fn learn(rules: &mut crate::rules::Rules, call: &Call, key: Option<&Key>, status
         (Route::Get, StatusCode::OK) => rules.looked(key, true),
         (Route::Get, StatusCode::NOT_FOUND) => rules.looked(key, false),
         (Route::Put, StatusCode::OK | StatusCode::CREATED) => rules.made(key),
+        (Route::Put, StatusCode::UNAUTHORIZED) => rules.not_let_in(key),
         _ => {}
     }
 }

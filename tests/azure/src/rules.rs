@@ -152,6 +152,11 @@ impl Rules {
         name.read_tags = is_there;
     }
 
+    /// A `PUT` was not even looked at: what a client knew before it knows still.
+    pub(crate) fn not_let_in(&mut self, key: &Key) {
+        self.names.entry(key.clone()).or_default().looked = true;
+    }
+
     /// A group has come to be; who reads the answer knows its tags.
     pub(crate) fn made(&mut self, key: &Key) {
         self.name(key).read_tags = true;

@@ -49,6 +49,11 @@ impl Bench {
         &self.programs.mock
     }
 
+    /// The provider for Azure Container Instances.
+    pub fn aci(&self) -> &Path {
+        &self.programs.aci
+    }
+
     /// A path in the test's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -9,12 +9,15 @@
 //!                  └─ Backend (in this process) <┘   counts, faults
 //! ```
 //!
+//! Tests of the provider for Azure have its simulator in the backend's place: [`Azure`].
+//!
 //! A test gets an [`Env`]: a namespace, a node name, a backend and a folder that are its own, so that tests run side by
 //! side on one control plane. Tests that need no cluster get a [`Bench`]. Nothing waits for a fixed time: [`until`]
 //! watches the API server and [`eventually`] looks again and again, and both say what they had waited for and what they
 //! saw last. Whatever a test does, its vk-host is killed at its end, by process id; if this process is killed itself,
 //! the control plane's reaper ends vk-host with the rest.
 
+mod azure;
 mod bench;
 mod env;
 mod kubectl;
@@ -28,6 +31,7 @@ mod suite;
 mod vk_host;
 mod waiting;
 
+pub use azure::{Azure, AzureSetup, hidden};
 pub use bench::{Bench, Ended};
 pub use env::{Env, StreamKind, Upgrade, upgrade};
 pub use kubectl::{Dialect, Finished, Kubectl, Running};

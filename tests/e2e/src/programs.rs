@@ -1,4 +1,4 @@
-//! What is under test: the binary and the component, copied, so that a build beside the run changes neither.
+//! What is under test: the binary and the components, copied, so that a build beside the run changes neither.
 
 use std::{
     fs,
@@ -15,22 +15,30 @@ use tokio::process::Command;
 pub(crate) struct Programs {
     pub(crate) vk_host: PathBuf,
     pub(crate) mock: PathBuf,
+    pub(crate) aci: PathBuf,
     /// Where all hosts of the run keep compiled components.
     pub(crate) cache: PathBuf,
 }
 
 impl Programs {
-    /// Brings vk-host up to date and copies it and the mock into `folder`.
+    /// Brings vk-host up to date and copies it and the components into `folder`.
     pub(crate) async fn copy_to(folder: &Path) -> Result<Self> {
         let built = build_vk_host().await?;
-        let mock = repository().join("target/guests/mock.wasm");
-        check_mock(&mock)?;
+        let guests = repository().join("target/guests");
+        let [mock, aci] = ["mock", "aci"].map(|name| guests.join(name).with_extension("wasm"));
+        check_guest("mock", &mock)?;
+        check_guest("aci", &aci)?;
         let copy = |from: &Path, name: &str| -> Result<PathBuf> {
             let to = folder.join(name);
             fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
             Ok(to)
         };
-        Ok(Self { vk_host: copy(&built, "vk-host")?, mock: copy(&mock, "mock.wasm")?, cache: folder.join("cache") })
+        Ok(Self {
+            vk_host: copy(&built, "vk-host")?,
+            mock: copy(&mock, "mock.wasm")?,
+            aci: copy(&aci, "aci.wasm")?,
+            cache: folder.join("cache"),
+        })
     }
 }
 
@@ -58,16 +66,16 @@ async fn build_vk_host() -> Result<PathBuf> {
 }
 
 /// A component that is older than its sources would test what nobody reads. Cargo has noted which they are.
-fn check_mock(mock: &Path) -> Result<()> {
-    let Some(built) = modified(mock) else {
-        bail!("{} is not there: run `./just build-guests`", mock.display());
+fn check_guest(name: &str, component: &Path) -> Result<()> {
+    let Some(built) = modified(component) else {
+        bail!("{} is not there: run `./just build-guests`", component.display());
     };
-    let notes = repository().join("target/guests-build/wasm32-wasip2/release/mock.d");
+    let notes = repository().join(format!("target/guests-build/wasm32-wasip2/release/{name}.d"));
     // Where it was built elsewhere, nothing is known.
     let notes = fs::read_to_string(notes).unwrap_or_default();
     for source in notes.split_whitespace().skip(1) {
         let older = modified(Path::new(source)).is_some_and(|changed| built < changed);
-        ensure!(!older, "{} is older than {source}: run `./just build-guests`", mock.display());
+        ensure!(!older, "{} is older than {source}: run `./just build-guests`", component.display());
     }
     Ok(())
 }

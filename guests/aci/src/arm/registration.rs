@@ -10,11 +10,11 @@ const NAMESPACE: &str = "Microsoft.ContainerInstance";
 const API_VERSION: &str = "2016-02-01";
 /// Registering takes the service minutes; it is not asked again before.
 const ONCE_IN: Duration = Duration::from_secs(300);
-/// When the create that was refused is to be tried again.
+/// When what was refused is to be tried again.
 const TRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Arm {
-    /// Asks the service to register the subscription; says what becomes of the create that was `refused` for want of it.
+    /// Asks the service to register the subscription; says what becomes of the request that was `refused` for want of it.
     pub(super) fn register(&self, refused: Error) -> Error {
         let key = format!("registration/{}", self.settings.subscription);
         let pending = Error { kind: ErrorKind::Unavailable, ..refused }.after(TRY_AFTER);

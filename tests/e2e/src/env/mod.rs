@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use vk_backend::Backend;
 use vk_cluster::Cluster;
 
-use crate::{Bench, Setup, VkHost, suite::Control, until};
+use crate::{Azure, Bench, Setup, VkHost, suite::Control, until};
 
 /// How long the controller manager may take to equip a namespace: after an outage of the API server it comes back late.
 const EQUIPPED_WITHIN: Duration = Duration::from_secs(120);
@@ -40,6 +40,8 @@ pub struct Env {
     pub node: String,
     /// Where the mock keeps its pods.
     pub backend: Backend,
+    /// Where the provider for Azure keeps its pods, once it is started.
+    pub(crate) azure: Option<Arc<Azure>>,
     /// The administrator's client.
     pub client: Client,
     /// The control plane that all tests share.
@@ -65,6 +67,7 @@ impl Env {
             namespace: format!("e2e-{number}"),
             node: format!("vk-{number}"),
             backend: Backend::start().await?,
+            azure: None,
             client,
             cluster,
             group,
@@ -96,6 +99,11 @@ impl Env {
 
     /// Ends vk-host and adds to a failure what helps to understand it.
     pub(crate) async fn close(mut self, outcome: Result<()>) -> Result<()> {
+        let azure = self.azure.take();
+        let outcome = match (outcome, &azure) {
+            (Ok(()), Some(azure)) => azure.check(&self).await,
+            (outcome, _) => outcome,
+        };
         let host = self.host.take();
         if let Some(host) = &host {
             host.kill9();
@@ -112,8 +120,13 @@ impl Env {
             let shown = self.kubectl(command).await.unwrap_or_else(|error| error.to_string());
             report.push_str(&format!("$ kubectl {}\n{}\n\n", command.join(" "), tail(&shown, 25)));
         }
-        let requests: BTreeMap<_, _> = self.backend.counts().requests;
-        report.push_str(&format!("requests to the backend: {requests:?}\n\n"));
+        match azure {
+            Some(azure) => report.push_str(&format!("Azure has {}\n\n", azure.report())),
+            None => {
+                let requests: BTreeMap<_, _> = self.backend.counts().requests;
+                report.push_str(&format!("requests to the backend: {requests:?}\n\n"));
+            }
+        }
         report.push_str(&format!("the end of vk-host's log:\n{}", tail(&log, SHOWN_LINES)));
         bail!(report)
     }

@@ -7,6 +7,7 @@
 
 mod admission;
 mod attach;
+mod azure;
 mod backend_faults;
 mod bundled;
 mod burst;
@@ -52,8 +53,11 @@ const LOAD: Duration = Duration::from_secs(600);
 const LONG: Duration = Duration::from_secs(330);
 
 macro_rules! tests {
-    ($suite:ident . $kind:ident: $($module:ident :: $name:ident,)*) => {
-        $($suite.$kind(concat!(stringify!($module), "::", stringify!($name)), |given| Box::pin($module::$name(given)));)*
+    ($suite:ident . $kind:ident: $($module:ident $(:: $name:ident)+,)*) => {
+        $($suite.$kind(
+            concat!(stringify!($module), $("::", stringify!($name)),+),
+            |given| Box::pin($module$(::$name)+(given)),
+        );)*
     };
 }
 
@@ -75,6 +79,7 @@ fn suite() -> Result<Suite> {
         burst::a_backlog_of_a_thousand_bound_pods_is_worked_off_at_two_hundred_a_second,
         outages::thirty_seconds_without_the_api_server_are_caught_up_with,
         watches::a_thousand_pods_with_objects_of_their_own_take_few_sockets,
+        azure::burst::two_hundred_pods_at_once_are_ready_within_thirty_seconds,
     }
     suite.allow(LONG);
     tests! { suite.alone_on_cluster:
@@ -88,6 +93,7 @@ fn suite() -> Result<Suite> {
     suite.allow(LONG);
     tests! { suite.on_cluster:
         outages::two_minutes_without_the_backend_lose_nothing,
+        azure::manners::a_hundred_running_pods_cost_few_requests_and_an_exit_is_seen_soon,
     }
     suite.fetch(Some(|| Box::pin(MetricsServer::build())));
     tests! { suite.on_cluster:
@@ -227,6 +233,80 @@ fn suite() -> Result<Suite> {
         command_line::a_component_that_cannot_run_is_refused_before_the_node_is_made,
         command_line::a_kubeconfig_that_cannot_be_used_is_named,
         command_line::a_grant_that_is_missing_is_told_in_the_log_and_giving_it_mends_it,
+    }
+    tests! { suite.on_cluster:
+        azure::faults::tokens_that_are_refused_or_not_given,
+        azure::faults::tokens_that_are_valid_for_a_second_only,
+        azure::faults::too_many_requests,
+        azure::faults::servers_that_fail,
+        azure::faults::answers_that_are_lost_after_the_deed,
+        azure::faults::connections_and_bodies_that_break,
+        azure::faults::conflicts_that_pass,
+        azure::faults::a_subscription_that_is_not_registered,
+        azure::faults::rights_that_are_missing_for_a_while,
+        azure::faults::a_resource_group_that_is_missing_for_a_while_ends_no_pod,
+        azure::faults::what_azure_refuses_for_good_fails_with_its_words,
+        azure::faults::lists_whose_pages_fail_or_lag_behind,
+        azure::faults::groups_that_linger_or_are_gone_already,
+        azure::faults::sessions_that_fail_end_and_say_so,
+        azure::usage::pods_in_a_subnet_tell_what_they_use_by_their_extension,
+        azure::usage::other_pods_tell_what_they_use_by_azure_monitor,
+        azure::usage::figures_that_cannot_be_read_leave_the_others,
+        azure::throttling::a_throttled_creation_is_pending_with_a_reason_and_waits_as_told,
+        azure::throttling::every_kind_of_request_keeps_the_wait_it_is_told,
+        azure::throttling::real_quotas_are_kept_without_running_into_them_again_and_again,
+        azure::size::the_component_its_instances_and_its_computing_are_small,
+        azure::features::several_containers_of_a_pod_are_one_group,
+        azure::features::init_containers_run_one_after_the_other_before_the_others,
+        azure::features::an_init_container_that_fails_holds_the_pod_back,
+        azure::features::linux_pods_run_on_a_linux_node,
+        azure::features::windows_pods_run_on_a_windows_node,
+        azure::features::restart_policies_decide_what_becomes_of_a_container_that_ends,
+        azure::features::a_liveness_probe_restarts_a_container_that_is_stuck,
+        azure::volumes::an_empty_dir_is_empty_and_can_be_written,
+        azure::volumes::a_git_repo_is_cloned_at_its_revision,
+        azure::volumes::an_azure_file_share_is_mounted,
+        azure::volumes::an_azure_file_share_is_mounted_by_its_csi_driver,
+        azure::volumes::config_maps_are_files,
+        azure::volumes::secrets_are_files_and_are_shown_to_nobody,
+        azure::volumes::a_projected_volume_has_all_its_sources_and_a_token_that_is_accepted,
+        azure::variables::variables_are_set_and_those_of_secrets_are_secure,
+        azure::variables::requests_and_limits_are_cores_and_gigabytes,
+        azure::variables::gpus_are_of_the_sku_that_the_pod_names,
+        azure::variables::image_pull_secrets_open_private_registries,
+        azure::variables::log_analytics_are_told_where_to_and_which_pod,
+        azure::network::ports_get_a_public_address_with_a_name,
+        azure::network::pods_in_a_private_subnet_have_private_addresses_and_the_clusters_names,
+        azure::network::a_subnet_that_is_missing_is_made_if_its_range_is_given,
+        azure::network::a_subnet_that_cannot_be_used_is_named,
+        azure::refusals::what_groups_cannot_do_is_refused_by_the_name_of_its_field,
+        azure::refusals::a_pod_may_say_that_a_refused_field_is_passed_over,
+        azure::status::exit_codes_times_and_reasons_are_those_of_the_containers,
+        azure::status::a_container_out_of_memory_and_other_states_are_told,
+        azure::status::events_of_groups_reach_kubectl_describe,
+        azure::status::a_pod_that_starts_shows_how_far_it_is,
+        azure::status::an_image_that_cannot_be_pulled_is_told_and_gives_up_in_the_end,
+        azure::status::a_group_that_somebody_removed_fails_its_pod,
+        azure::status::odd_answers_are_read_all_the_same,
+        azure::streams::logs_have_every_line_once_and_their_times_if_asked,
+        azure::streams::a_followed_log_goes_on_to_the_end,
+        azure::streams::exec_runs_a_command_and_tells_its_exit_code,
+        azure::streams::exec_carries_binary_data_both_ways,
+        azure::streams::exec_at_a_terminal_has_its_size_and_echo,
+        azure::streams::files_are_copied_there_and_back,
+        azure::streams::attach_shows_what_a_container_writes,
+        azure::ownership::a_restarted_host_adopts_all_and_makes_nothing_twice,
+        azure::ownership::a_kill_amid_creations_makes_no_group_twice_and_loses_none,
+        azure::ownership::groups_without_a_pod_are_removed_and_those_of_others_never_touched,
+        azure::ownership::a_pod_that_comes_back_under_its_name_gets_a_group_of_its_own,
+        azure::ownership::a_replaced_provider_goes_on_with_the_same_groups,
+        azure::credentials::the_bundled_provider_is_found_by_the_name_azure,
+        azure::credentials::credentials_may_be_in_variables,
+        azure::credentials::a_managed_identity_needs_no_secret,
+        azure::credentials::the_older_token_endpoint_serves_as_well,
+        azure::credentials::variables_win_over_the_file,
+        azure::credentials::tokens_are_renewed_before_they_end,
+        azure::credentials::a_wrong_secret_is_told_on_the_node_and_in_the_log_but_not_itself,
     }
     tests! { suite.without_cluster:
         command_line::a_wrong_command_line_is_one_line_and_exit_code_two,
