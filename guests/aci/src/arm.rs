@@ -93,7 +93,7 @@ impl Arm {
             None => Call::get(Class::Read, self.groups()),
             Some(link) => Call::link(Class::Read, link),
         };
-        let listing: Listing = self.send(&call).map_err(|refusal| self.refused(refusal))?.json()?;
+        let listing: Listing = self.request(&call)?.json()?;
         // One that cannot be read, perhaps a stranger's, takes no other with it.
         let groups = listing.value.unwrap_or_default().into_iter().filter_map(|group| {
             ContainerGroup::deserialize(&group)
@@ -114,13 +114,8 @@ impl Arm {
             Err(Refusal { error, .. }) if error.kind == ErrorKind::NotFound => {
                 Err(Error { kind: ErrorKind::Unavailable, ..error })
             }
-            Err(refusal) => Err(self.refused(refusal)),
+            Err(refusal) => Err(refusal.error),
         }
-    }
-
-    /// The error of a refusal. A subscription that is not registered yet is registered, whatever was asked first.
-    fn refused(&self, refusal: Refusal) -> Error {
-        if refusal.is_missing_registration() { self.register(refusal.error) } else { refusal.error }
     }
 
     /// Removes a group. Whether it is gone is what a GET says: a DELETE is answered with success before the group is.
