@@ -39,6 +39,8 @@ const OWN: &str = "__";
 /// The most bytes of a message. Below what terminals and services take at once, and large enough for a step's input to
 /// fit into the actions of one step.
 const MESSAGE: usize = 2048;
+/// How long a client with a terminal may take to say how large that is. The service takes no size later.
+const SIZE_WITHIN: Duration = Duration::from_secs(1);
 /// How long a shell may take to begin.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -73,6 +75,8 @@ struct Shell {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Phase {
+    /// Nothing is typed before the size of the terminal is known.
+    Sizing,
     Starting,
     Ready,
     Running,
@@ -107,7 +111,7 @@ impl Exec {
             stdin: request.stdin,
             command: request.command,
             terminal: request.tty.map(|size| (size.columns, size.rows)),
-            phase: Phase::Starting,
+            phase: if request.tty.is_some() { Phase::Sizing } else { Phase::Starting },
             shown: Vec::new(),
             held: Vec::new(),
             input_closed: false,
@@ -123,6 +127,9 @@ impl Exec {
                     turn.actions.push(Action::SendText(std::mem::take(&mut self.password.0)));
                     match &mut self.mode {
                         Mode::Direct => turn.actions.push(Action::Relay),
+                        Mode::Shell(shell) if shell.phase == Phase::Sizing => {
+                            turn.actions.push(Action::wake_after(SIZE_WITHIN));
+                        }
                         Mode::Shell(shell) => shell.begin(&mut turn),
                     }
                 }
@@ -224,6 +231,7 @@ impl Shell {
             None if self.stdin => Input::Client,
             None => Input::Nothing,
         };
+        self.phase = Phase::Starting;
         let command = std::mem::take(&mut self.command);
         turn.send.extend(script::script(&self.marks, &command, input).into_bytes());
         turn.actions.push(Action::wake_after(PATIENCE));
@@ -239,6 +247,11 @@ impl Shell {
                 let is_spelled = self.phase == Phase::Starting;
                 turn.send.extend(if is_spelled { script::SPELLED_END } else { script::QUOTED_END });
             }
+            Event::Resized(size) if self.phase == Phase::Sizing => {
+                self.terminal = Some((size.columns, size.rows));
+                self.begin(turn);
+            }
+            Event::Woken if self.phase == Phase::Sizing => self.begin(turn),
             Event::Woken if self.phase < Phase::Running => {
                 let patience = PATIENCE.as_secs();
                 turn.fail(format!("the container's /bin/sh did not begin within {patience} s"));

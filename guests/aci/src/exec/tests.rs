@@ -76,6 +76,7 @@ fn run_in(shell: &[String], command: &[&str], client: &Client<'_>) -> Outcome {
 
     let mut exec = exec(command, client);
     let mut waiting = vec![opened()];
+    waiting.extend(client.tty.map(Event::Resized));
     let mut input = client.input;
     let mut output = Vec::new();
     let end = 'session: loop {
@@ -228,6 +229,17 @@ fn keys_reach_the_command_and_are_echoed() {
     let client = Client { input: Some(b"\x03"), sees: "up\r\n", tty };
     let outcome = run(&["sh", "-c", "echo up; exec sleep 50"], &client);
     assert_eq!((outcome.text(), &outcome.end), ("up\r\n^C", &Action::Exit(130)));
+}
+
+#[test]
+fn a_terminal_whose_size_nobody_tells_has_the_usual_one() {
+    let tty = Some(TerminalSize { columns: 80, rows: 24 });
+    let mut exec = exec(&["sh"], &Client { tty, ..Client::default() });
+    let wait = Action::wake_after(SIZE_WITHIN);
+    assert_eq!(step(&mut exec, opened()).0, [Action::SendText("password".to_owned()), wait]);
+    let (actions, _) = step(&mut exec, Event::Woken);
+    assert!(actions.iter().any(|action| matches!(action, Action::SendBinary(_))), "{actions:?}");
+    assert_eq!(actions.first(), Some(&Action::wake_after(PATIENCE)));
 }
 
 fn step(exec: &mut Exec, event: Event) -> (Vec<Action>, Finding) {

@@ -41,7 +41,6 @@ pub(crate) async fn every_kind_of_request_keeps_the_wait_it_is_told(env: &mut En
     let date = "Fri, 31 Dec 2021 23:59:59 GMT";
     for (route, refusal) in [
         (Route::Get, Refusal::throttled().retry_after(3)),
-        (Route::Get, Refusal::throttled()),
         (Route::Put, Refusal::throttled().retry_after(date)),
         (Route::Delete, Refusal::throttled().retry_after(2)),
     ] {
