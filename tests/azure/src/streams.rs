@@ -43,16 +43,14 @@ pub(crate) fn exec(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
     let asked: Exec = serde_json::from_slice(&call.body).map_err(invalid)?;
     let container = running(shared, call)?;
     let trouble = shared.world().trouble;
-    Ok(endpoint(
-        shared,
-        shared.sessions.exec(&container, &asked.command, asked.terminal_size.unwrap_or_default(), trouble),
-    ))
+    let size = asked.terminal_size.unwrap_or_default();
+    Ok(endpoint(shared, call, shared.sessions.exec(&container, &asked.command, size, trouble)))
 }
 
 pub(crate) fn attach(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
     let container = running(shared, call)?;
     let trouble = shared.world().trouble;
-    Ok(endpoint(shared, shared.sessions.attach(&container, trouble)))
+    Ok(endpoint(shared, call, shared.sessions.attach(&container, trouble)))
 }
 
 /// Opens a session's WebSocket.
@@ -61,7 +59,10 @@ pub(crate) async fn open(shared: &Arc<Shared>, request: Request) -> Response {
     response
 }
 
-fn endpoint(shared: &Shared, Ticket { path, password }: Ticket) -> Response {
+fn endpoint(shared: &Shared, call: &Call, Ticket { path, password }: Ticket) -> Response {
+    if let (Some(key), Ok(uri)) = (call.key(), path.parse()) {
+        shared.sessions.belongs(&uri, key);
+    }
     let base = shared.urls.tls.replacen("https", "wss", 1);
     json_response(StatusCode::OK, &json!({ "webSocketUri": format!("{base}{path}"), "password": password }))
 }
