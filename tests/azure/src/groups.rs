@@ -1,7 +1,7 @@
 //! Container groups: made, shown, listed, deleted.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -11,6 +11,7 @@ use axum::{
     response::Response,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -216,11 +217,18 @@ pub(crate) fn remove(shared: &Shared, world: &mut World, key: &Key) -> bool {
     true
 }
 
+/// What a `PATCH` may say of a group.
+#[derive(Deserialize)]
+struct Tagged {
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
 pub(crate) fn patch_tags(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
     let (key, name) = named(call)?;
     let sent: Value = serde_json::from_slice(&call.body).map_err(|problem| invalid(&problem))?;
-    let tags = sent.get("tags").cloned().unwrap_or_else(|| json!({}));
-    let read = serde_json::from_value(tags.clone()).map_err(|problem| invalid(&problem))?;
+    let Tagged { tags: read } = body::read_as(&body::without_nulls(sent), shared.options.strict, "Resource")?;
+    let tags = json!(read);
     let now = shared.clock.now();
     let mut world = shared.world();
     let quirks = world.quirks.clone();

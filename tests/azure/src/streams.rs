@@ -10,7 +10,7 @@ use tower_service::Service as _;
 use crate::{
     Shared,
     answer::Call,
-    body::invalid,
+    body::{self, invalid},
     containers::{Container, Size, streams::Ticket},
     error::{ArmError, json_response},
     groups::{named, not_found},
@@ -40,7 +40,8 @@ pub(crate) fn logs(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
 }
 
 pub(crate) fn exec(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
-    let asked: Exec = serde_json::from_slice(&call.body).map_err(invalid)?;
+    let sent = serde_json::from_slice(&call.body).map_err(invalid)?;
+    let asked: Exec = body::read_as(&sent, shared.options.strict, "ContainerExecRequest")?;
     let container = running(shared, call)?;
     let trouble = shared.world().trouble;
     let size = asked.terminal_size.unwrap_or_default();

@@ -133,3 +133,22 @@ async fn the_second_page_of_a_list_fails_and_a_refused_deletion_deletes_nothing(
     assert_eq!(azure.delete("a").await.status, 409);
     assert_eq!(azure.get_group("a").await.status, 200);
 }
+
+#[tokio::test]
+async fn streams_are_struck_by_their_group_and_what_opens_them_is_read_strictly() {
+    let azure = Azure::start(Options::default()).await;
+    azure.put("web", &group("exec sleep 1000")).await;
+    azure.wait_for("web", |group| group.state == "Running").await.unwrap();
+    let exec = format!("{}/containers/app/exec", azure.group_path("web"));
+    let unknown = serde_json::json!({"command": "/bin/sh", "user": "root"});
+    assert_eq!(azure.send_json(Method::POST, &exec, &unknown).await.status, 400);
+    let unknown = serde_json::json!({"tags": {}, "properties": {}});
+    assert_eq!(azure.send_json(Method::PATCH, &azure.group_path("web"), &unknown).await.status, 400);
+    for (of, status) in [("other", 400), ("web", 503)] {
+        azure.fault(Fault::new(Effect::Status(Refusal::empty(503))).on(Route::Stream).of(of));
+        let opened = azure.send_json(Method::POST, &exec, &serde_json::json!({"command": "/bin/sh"})).await;
+        let uri = opened.body["webSocketUri"].as_str().unwrap().replacen("wss", "https", 1);
+        // A request that is let through fails all the same: it does not ask for a WebSocket.
+        assert_eq!(azure.http.get(uri).send().await.unwrap().status(), status, "{of}");
+    }
+}
