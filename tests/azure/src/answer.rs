@@ -1,6 +1,6 @@
 //! From a request to its answer: the log, the rules, faults, and whoever knows the answer.
 
-use std::{collections::HashMap, io::Write as _, sync::Arc, time::Duration};
+use std::{any::Any, collections::HashMap, io::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, to_bytes},
@@ -21,10 +21,12 @@ use crate::{
     control, directory,
     error::{ArmError, json_response},
     fault::{Fate, Refusal},
+    group::Detail,
+    groups::Listed,
     log::{Entry, Request},
     metadata, realtime,
     route::{Route, Target},
-    rules::Ask,
+    rules::{Ask, Rules},
     server::{Cut, Listener},
     streams,
     world::Key,
@@ -81,7 +83,14 @@ pub(crate) async fn answer(shared: Arc<Shared>, listener: Listener, request: Htt
         target.route = Route::Unknown;
     }
     if target.route == Route::Stream {
-        return stream(&shared, target, request).await;
+        let (parts, body) = request.into_parts();
+        if let Some(key) = shared.sessions.group(&parts.uri) {
+            target = Target { resource_group: Some(key.resource_group), name: Some(key.name), ..target };
+        }
+        let call = call(target, &parts, Bytes::new());
+        let entry = begin(&shared, &parts, &call);
+        let request = HttpRequest::from_parts(parts, body);
+        return recorded(&shared, call.key(), stream(shared.clone(), call, entry, request)).await;
     }
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, LONGEST_BODY).await else {
@@ -90,9 +99,32 @@ pub(crate) async fn answer(shared: Arc<Shared>, listener: Listener, request: Htt
     };
     let call = call(target, &parts, body);
     let entry = begin(&shared, &parts, &call);
+    let (key, service) = (call.key(), shared.clone());
+    recorded(&shared, key, async move { fated(&service, call, entry).await }).await
+}
+
+/// Carries out a request, and keeps it if that panics.
+async fn recorded(
+    shared: &Shared,
+    key: Option<Key>,
+    answer: impl Future<Output = Response> + Send + 'static,
+) -> Response {
     // A client that goes away does not keep the service from carrying out what it was asked.
-    let carried_out = tokio::spawn(async move { fated(&shared, call, entry).await });
-    carried_out.await.unwrap_or_else(|_panicked| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    match tokio::spawn(answer).await {
+        Ok(response) => response,
+        Err(failed) => {
+            let said = failed.try_into_panic().map_or_else(|_| "cancelled".to_owned(), |panic| told(panic.as_ref()));
+            let now = shared.clock.now();
+            shared.world().rules.panicked(now, key.map(|key| key.name), said);
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// What a panic says.
+fn told(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+    said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it does not say why".to_owned())
 }
 
 fn call(target: Target, parts: &Parts, body: Bytes) -> Call {
@@ -111,11 +143,19 @@ fn begin(shared: &Shared, parts: &Parts, call: &Call) -> Entry {
     let at = shared.clock.now();
     let key = call.key();
     let body = serde_json::from_slice(&call.body).unwrap_or(Value::Null);
+    let route = call.target.route;
     let mut world = shared.world();
-    world.rules.asked(&Ask { at, route: call.target.route, key: key.as_ref(), body: &body, token: call.bearer() });
+    let held = key.as_ref().filter(|_| matches!(route, Route::Put | Route::Delete));
+    let held = held.and_then(|key| world.groups.get(key));
+    let tags = held.map(|held| match held.shown(Detail::Listed, &world.quirks, at).get_mut("tags") {
+        Some(tags) => tags.take(),
+        None => Value::Null,
+    });
+    let (key, token) = (key.as_ref(), call.bearer());
+    world.rules.asked(&Ask { at, route, key, body: &body, tags: tags.as_ref(), token });
     world.log.begin(Request {
         at,
-        route: call.target.route,
+        route,
         method: parts.method.to_string(),
         path: call.path.clone(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -142,24 +182,28 @@ async fn fated(shared: &Arc<Shared>, call: Call, entry: Entry) -> Response {
             *until = now;
         }
     }
-    let response = match &fate.before {
-        Some(refusal) => refuse(refusal),
+    let mut response = match &fate.before {
+        Some(refusal) => refuse(shared, route, refusal),
         None => {
             let response = dispatch(shared, &call).await;
-            fate.after.as_ref().map_or(response, refuse)
+            fate.after.as_ref().map_or(response, |refusal| refuse(shared, route, refusal))
         }
     };
+    let listed = response.extensions_mut().remove::<Listed>();
     let now = shared.clock.now();
     {
         let mut world = shared.world();
         if response.status() == StatusCode::TOO_MANY_REQUESTS
-            && let Some(until) = wait_until(response.headers(), now)
+            && let (Some(class), Some(until)) = (route.class(), wait_until(response.headers(), now))
         {
-            world.rules.throttled(now, route.class(), until);
+            world.rules.throttled(now, class, until);
         }
         // What the client does not get to see it has not learned.
         if !fate.lost_answer && fate.truncated.is_none() {
-            learn(&mut world.rules, &call, key.as_ref(), response.status());
+            learn(&mut world.rules, route, key.as_ref(), response.status());
+            for key in listed.iter().flat_map(|Listed(keys)| keys) {
+                world.rules.looked(key, true);
+            }
         }
         if !fate.lost_answer {
             world.log.answered(entry, response.status().as_u16());
@@ -169,13 +213,13 @@ async fn fated(shared: &Arc<Shared>, call: Call, entry: Entry) -> Response {
     if fate.lost_answer { cut() } else { spoil(response, &fate).await }
 }
 
-fn learn(rules: &mut crate::rules::Rules, call: &Call, key: Option<&Key>, status: StatusCode) {
+fn learn(rules: &mut Rules, route: Route, key: Option<&Key>, status: StatusCode) {
     let Some(key) = key else { return };
-    match (call.target.route, status) {
+    match (route, status) {
         (Route::Get, StatusCode::OK) => rules.looked(key, true),
         (Route::Get, StatusCode::NOT_FOUND) => rules.looked(key, false),
         (Route::Put, StatusCode::OK | StatusCode::CREATED) => rules.made(key),
-        (Route::Put, StatusCode::UNAUTHORIZED) => rules.not_let_in(key),
+        (Route::Put | Route::Delete, status) if status.is_client_error() => rules.refused(key),
         _ => {}
     }
 }
@@ -204,18 +248,15 @@ async fn dispatch(shared: &Arc<Shared>, call: &Call) -> Response {
 }
 
 /// Hands a stream to the containers.
-async fn stream(shared: &Arc<Shared>, target: Target, request: HttpRequest) -> Response {
-    let (parts, body) = request.into_parts();
-    let call = call(target, &parts, Bytes::new());
-    let entry = begin(shared, &parts, &call);
-    let fate = shared.world().faults.strike(Route::Stream, None);
+async fn stream(shared: Arc<Shared>, call: Call, entry: Entry, request: HttpRequest) -> Response {
+    let fate = shared.world().faults.strike(Route::Stream, call.target.name.as_deref());
     tokio::time::sleep(fate.delay).await;
     if fate.refused {
         return cut();
     }
     let response = match &fate.before {
-        Some(refusal) => refuse(refusal),
-        None => streams::open(shared, HttpRequest::from_parts(parts, body)).await,
+        Some(refusal) => refuse(&shared, Route::Stream, refusal),
+        None => streams::open(&shared, request).await,
     };
     shared.world().log.answered(entry, response.status().as_u16());
     response
@@ -227,7 +268,7 @@ fn cut() -> Response {
     response
 }
 
-fn refuse(refusal: &Refusal) -> Response {
+fn refuse(shared: &Shared, route: Route, refusal: &Refusal) -> Response {
     let status = StatusCode::from_u16(refusal.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = match &refusal.body {
         Some(body) => {
@@ -242,7 +283,12 @@ fn refuse(refusal: &Refusal) -> Response {
         None => {
             let code = refusal.error.as_deref().unwrap_or("InternalServerError");
             let message = refusal.message.as_deref().unwrap_or("Encountered internal server error.");
-            json_response(status, &json!({ "error": { "code": code, "message": message } }))
+            let mut response = json_response(status, &json!({ "error": { "code": code, "message": message } }));
+            // A body of its own is that of a proxy, which does not know these headers.
+            if route.is_arm() {
+                arm::describe(shared, route, response.headers_mut());
+            }
+            response
         }
     };
     if let Some(Ok(retry_after)) = refusal.retry_after.as_deref().map(HeaderValue::from_str) {
@@ -277,4 +323,21 @@ async fn spoil(response: Response, fate: &Fate) -> Response {
         if is_truncated { Err(std::io::Error::other("cut by a fault")) } else { Ok(rest) }
     }));
     Response::from_parts(parts, Body::from_stream(pieces))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, Rule, Simulator};
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_kept_as_a_violation() {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let key = Some(Key::new("rg", "web"));
+        let response = recorded(&simulator.shared, key, async { panic!("there is no {}", "bread") }).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let kept = simulator.violations();
+        assert_eq!((kept[0].rule, kept[0].detail.as_str()), (Rule::SimulatorPanicked, "there is no bread"));
+        assert_eq!(kept[0].group.as_deref(), Some("web"));
+    }
 }

@@ -40,12 +40,12 @@ pub(crate) async fn answer(shared: &Arc<Shared>, call: &Call) -> Response {
         Ok(()) => carry_out(shared, call).await.unwrap_or_else(ArmError::into_response),
         Err(refused) => refused.into_response(),
     };
-    describe(shared, call, response.headers_mut());
+    describe(shared, call.target.route, response.headers_mut());
     response
 }
 
 /// Headers that every answer has.
-fn describe(shared: &Shared, call: &Call, headers: &mut HeaderMap) {
+pub(crate) fn describe(shared: &Shared, route: Route, headers: &mut HeaderMap) {
     let id = guid();
     for name in ["x-ms-request-id", "x-ms-correlation-request-id", "x-ms-routing-request-id"] {
         if let Ok(value) = HeaderValue::from_str(&id) {
@@ -53,7 +53,7 @@ fn describe(shared: &Shared, call: &Call, headers: &mut HeaderMap) {
         }
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    shared.world().throttle.describe(call.target.route, shared.clock.now(), headers);
+    shared.world().throttle.describe(route, shared.clock.now(), headers);
 }
 
 /// Checks what is checked of every request before anybody looks at what it asks for.

@@ -4,7 +4,7 @@ mod shown;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 pub(crate) use shown::{without_secrets, without_views};
@@ -364,12 +364,15 @@ impl Body {
 /// Reads a body. `null` is the same as a member that is left out. With `strict`, a member that the service does not know
 /// is an error.
 pub(crate) fn read(sent: &Value, strict: bool) -> Result<Body, ArmError> {
+    read_as(sent, strict, "ContainerGroup")
+}
+
+/// Reads what is sent as an object of a type. If it is strict, it refuses members that the type does not have.
+pub(crate) fn read_as<T: DeserializeOwned>(sent: &Value, strict: bool, kind: &str) -> Result<T, ArmError> {
     let mut unknown = Vec::new();
     let body = serde_ignored::deserialize(sent, |path| unknown.push(path.to_string())).map_err(invalid)?;
     match unknown.first() {
-        Some(path) if strict => {
-            Err(invalid(format!("Could not find member '{path}' on object of type 'ContainerGroup'.")))
-        }
+        Some(path) if strict => Err(invalid(format!("Could not find member '{path}' on object of type '{kind}'."))),
         _ => Ok(body),
     }
 }

@@ -78,8 +78,14 @@ async fn faults(State(shared): Simulated) -> Json<Vec<Armed>> {
     Json(shared.world().faults.list().to_vec())
 }
 
-async fn arm(State(shared): Simulated, Json(fault): Json<Fault>) -> (StatusCode, Json<u64>) {
-    (StatusCode::CREATED, Json(shared.world().faults.arm(fault)))
+async fn arm(
+    State(shared): Simulated,
+    Json(fault): Json<Fault>,
+) -> Result<(StatusCode, Json<u64>), (StatusCode, String)> {
+    match fault.nonsense() {
+        Some(nonsense) => Err((StatusCode::BAD_REQUEST, nonsense)),
+        None => Ok((StatusCode::CREATED, Json(shared.world().faults.arm(fault)))),
+    }
 }
 
 async fn disarm(State(shared): Simulated, Path(number): Path<u64>) -> StatusCode {

@@ -14,7 +14,8 @@ use crate::route::Route;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Which requests it strikes; `None`: all.
+    /// Which requests it strikes; `None`: all. Streams are struck by [`Effect::Status`], [`Effect::Refused`] and
+    /// [`Effect::Slow`] alone.
     #[serde(default)]
     pub route: Option<Route>,
     /// Requests about the group of this name; `None`: any.
@@ -76,7 +77,15 @@ impl Fault {
 
     fn is_about(&self, route: Route, group: Option<&str>) -> bool {
         let about = |wanted: &String| group.is_some_and(|group| group.eq_ignore_ascii_case(wanted));
-        self.route.is_none_or(|wanted| wanted == route) && self.group.as_ref().is_none_or(about)
+        self.route.is_none_or(|wanted| wanted == route)
+            && self.group.as_ref().is_none_or(about)
+            && (route != Route::Stream || self.effect.strikes_streams())
+    }
+
+    /// Why the fault could never do anything, if so.
+    pub(crate) fn nonsense(&self) -> Option<String> {
+        let is_nonsense = self.route == Some(Route::Stream) && !self.effect.strikes_streams();
+        is_nonsense.then(|| format!("{:?} cannot happen to a stream: it can be refused, cut or slow", self.effect))
     }
 }
 
@@ -104,6 +113,13 @@ pub enum Effect {
     Gzip,
     /// The bearer token is taken for expired. It stays so.
     ExpireToken,
+}
+
+impl Effect {
+    /// A stream has no answer to spoil.
+    fn strikes_streams(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Refused | Self::Slow(_))
+    }
 }
 
 /// An answer that refuses.
@@ -320,6 +336,18 @@ mod tests {
         assert!(faults.strike(Route::Get, None).delay.is_zero());
         faults.clear();
         assert!(faults.strike(Route::Get, None).before.is_none());
+    }
+
+    #[test]
+    fn streams_are_struck_only_by_what_can_happen_to_them() {
+        let mut faults = Faults::new(1);
+        faults.arm(Fault::new(Effect::LostAnswer).times(1));
+        assert!(!faults.strike(Route::Stream, Some("web")).lost_answer);
+        assert_eq!(faults.list()[0].seen, 0);
+        assert!(faults.strike(Route::Get, Some("web")).lost_answer);
+        assert!(Fault::new(Effect::Gzip).on(Route::Stream).nonsense().is_some());
+        assert!(Fault::new(Effect::Refused).on(Route::Stream).nonsense().is_none());
+        assert!(Fault::new(Effect::Gzip).nonsense().is_none());
     }
 
     #[test]

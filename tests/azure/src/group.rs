@@ -300,8 +300,12 @@ fn set_default(value: &mut Value, pointer: &str, member: &str, new: Value) {
 }
 
 /// Changes a value as a JSON merge patch (RFC 7396) does. Beyond that, an object with numbers for names changes items of
-/// an array.
+/// an array, and `{"$value": …}` is replaced by what it holds, which may be `null`.
 pub(crate) fn patch(value: &mut Value, change: &Value) {
+    if let Some(whole) = change.get("$value") {
+        *value = whole.clone();
+        return;
+    }
     let Value::Object(changes) = change else {
         if !change.is_null() {
             *value = change.clone();
@@ -340,6 +344,8 @@ mod tests {
         let mut value = json!({"a": 1, "b": {"c": 2, "d": 3}, "e": [{"f": 4}, {"f": 5}]});
         patch(&mut value, &json!({"a": null, "b": {"c": 9}, "e": {"1": {"f": 6, "g": 7}}, "h": {"i": 8}}));
         assert_eq!(value, json!({"b": {"c": 9, "d": 3}, "e": [{"f": 4}, {"f": 6, "g": 7}], "h": {"i": 8}}));
+        patch(&mut value, &json!({"h": {"$value": null}, "e": {"0": {"f": {"$value": null}}}}));
+        assert_eq!((&value["h"], value.pointer("/e/0/f")), (&Value::Null, Some(&Value::Null)));
         let before = value.clone();
         patch(&mut value, &Value::Null);
         assert_eq!(value, before);

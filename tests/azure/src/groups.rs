@@ -1,7 +1,7 @@
 //! Container groups: made, shown, listed, deleted.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -11,6 +11,7 @@ use axum::{
     response::Response,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -23,6 +24,10 @@ use crate::{
     guid, life, validate,
     world::{Ghost, Key, Operation, Work, World},
 };
+
+/// On the answer of a list: which groups it names.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed(pub(crate) Vec<Key>);
 
 pub(crate) async fn put(shared: &Arc<Shared>, call: &Call) -> Result<Response, ArmError> {
     let (key, name) = named(call)?;
@@ -109,29 +114,29 @@ pub(crate) fn get(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
 }
 
 pub(crate) fn list(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
-    let after_name = match call.query.get("$skiptoken") {
-        None => String::new(),
+    let last = match call.query.get("$skiptoken") {
+        None => None,
         Some(token) => {
-            let decoded = BASE64_URL_SAFE_NO_PAD.decode(token).ok().and_then(|name| String::from_utf8(name).ok());
-            decoded.ok_or_else(|| ArmError::bad_request("InvalidSkipToken", "The skip token is not valid."))?
+            let last = read_token(token);
+            Some(last.ok_or_else(|| ArmError::bad_request("InvalidSkipToken", "The skip token is not valid."))?)
         }
     };
+    let is_next = |key: &Key| last.as_ref().is_none_or(|last| key > last);
     let scope = call.target.resource_group.as_deref();
     let now = shared.clock.now();
     let mut world = shared.world();
     let quirks = world.quirks.clone();
     let hidden = Duration::from_millis(quirks.list_after_put);
     let in_scope = |key: &Key| scope.is_none_or(|scope| key.resource_group.eq_ignore_ascii_case(scope));
-    let place = |key: &Key| format!("{}/{}", key.resource_group, key.name);
 
     let held = world.groups.iter().filter(|(_, held)| after(held.created, hidden) <= now);
     let mut found: Vec<(Key, Value)> = held
-        .filter(|(key, _)| in_scope(key) && place(key) > after_name)
+        .filter(|(key, _)| in_scope(key) && is_next(key))
         .map(|(key, held)| (key.clone(), held.shown(Detail::Listed, &quirks, now)))
         .collect();
     world.ghosts.retain(|ghost| ghost.gets_left > 0 || now < ghost.listed_until);
     for ghost in &world.ghosts {
-        let is_seen = now < ghost.listed_until && in_scope(&ghost.key) && place(&ghost.key) > after_name;
+        let is_seen = now < ghost.listed_until && in_scope(&ghost.key) && is_next(&ghost.key);
         if is_seen && !found.iter().any(|(key, _)| *key == ghost.key) {
             let mut shown = ghost.shown.clone();
             body::without_views(&mut shown);
@@ -142,18 +147,23 @@ pub(crate) fn list(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
     let page_size = shared.options.page_size.max(1);
     let is_last = found.len() <= page_size;
     found.truncate(page_size);
-    for (key, _) in &found {
-        world.rules.looked(key, true);
-    }
-    let last = found.last().filter(|_| !is_last).map(|(key, _)| place(key));
-    let mut page = json!({ "value": found.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>() });
-    if let (Some(last), Some(page)) = (last, page.as_object_mut()) {
+    let (keys, shown): (Vec<Key>, Vec<Value>) = found.into_iter().unzip();
+    let mut page = json!({ "value": shown });
+    if let (Some(last), false, Some(page)) = (keys.last(), is_last, page.as_object_mut()) {
         let version = call.query.get("api-version").map_or("", String::as_str);
-        let token = BASE64_URL_SAFE_NO_PAD.encode(last);
+        let token = BASE64_URL_SAFE_NO_PAD.encode(format!("{}/{}", last.resource_group, last.name));
         let next = format!("{}{}?api-version={version}&%24skiptoken={token}", shared.urls.tls, call.path);
         page.insert("nextLink".into(), json!(next));
     }
-    Ok(json_response(StatusCode::OK, &page))
+    let mut response = json_response(StatusCode::OK, &page);
+    response.extensions_mut().insert(Listed(keys));
+    Ok(response)
+}
+
+/// The last group of the page before.
+fn read_token(token: &str) -> Option<Key> {
+    let decoded = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    decoded.split_once('/').map(|(resource_group, name)| Key::new(resource_group, name))
 }
 
 pub(crate) fn delete(shared: &Arc<Shared>, call: &Call) -> Result<Response, ArmError> {
@@ -207,11 +217,18 @@ pub(crate) fn remove(shared: &Shared, world: &mut World, key: &Key) -> bool {
     true
 }
 
+/// What a `PATCH` may say of a group.
+#[derive(Deserialize)]
+struct Tagged {
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
 pub(crate) fn patch_tags(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
     let (key, name) = named(call)?;
     let sent: Value = serde_json::from_slice(&call.body).map_err(|problem| invalid(&problem))?;
-    let tags = sent.get("tags").cloned().unwrap_or_else(|| json!({}));
-    let read = serde_json::from_value(tags.clone()).map_err(|problem| invalid(&problem))?;
+    let Tagged { tags: read } = body::read_as(&body::without_nulls(sent), shared.options.strict, "Resource")?;
+    let tags = json!(read);
     let now = shared.clock.now();
     let mut world = shared.world();
     let quirks = world.quirks.clone();

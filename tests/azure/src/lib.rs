@@ -109,7 +109,7 @@ pub(crate) struct Urls {
 
 impl Shared {
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        // A handler that panicked under the lock has failed its test already.
+        // A handler that panicked under the lock is kept as a violation.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -249,8 +249,8 @@ impl Simulator {
     }
 
     /// Changes what clients see of a group, as a JSON merge patch of the resource manager's answers; an object with numbers
-    /// for names reaches into an array. It holds until the next change; `null` goes back to the truth. Says whether the
-    /// group is there.
+    /// for names reaches into an array. It holds until the next change; `null` goes back to the truth. A member is
+    /// removed by `null`, and shown as `null` by `{"$value": null}`. Says whether the group is there.
     pub fn edit_group(&self, name: &str, change: Value) -> bool {
         self.shared.edit_group(name, change)
     }
@@ -265,13 +265,20 @@ impl Simulator {
         self.shared.world().log.counts().clone()
     }
 
-    /// What a well-mannered client would not have done: the first 10000 breaches.
+    /// What a well-mannered client would not have done, and requests at which the simulator itself failed: the first
+    /// 10000.
     pub fn violations(&self) -> Vec<Violation> {
         self.shared.world().rules.violations().to_vec()
     }
 
     /// Makes requests fail until the fault has struck as often as it says, or is cleared. Returns the fault's number.
+    ///
+    /// # Panics
+    ///
+    /// If the effect cannot happen on the fault's route.
     pub fn fault(&self, fault: Fault) -> u64 {
+        let nonsense = fault.nonsense();
+        assert!(nonsense.is_none(), "{}", nonsense.unwrap_or_default());
         self.shared.world().faults.arm(fault)
     }
 

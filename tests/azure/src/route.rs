@@ -68,15 +68,19 @@ impl Route {
         matches!(self, Put | Get | List | Delete | Patch | Action | Logs | Exec | Attach)
     }
 
-    /// What the resource manager counts the request as.
-    pub fn class(self) -> Class {
-        use Route::{Action, Attach, Delete, Exec, Metadata, Patch, Put, PutSubnet, Register, Token};
+    /// What the request is throttled with. `None`: it goes to nobody who throttles.
+    pub fn class(self) -> Option<Class> {
+        use Route::{
+            Action, Attach, Capabilities, Delete, Discovery, Exec, Get, GetSubnet, List, Logs, Metadata, Metrics,
+            Operation, Patch, Provider, Put, PutSubnet, Realtime, Register, Stream, Token, Unknown, Usages,
+        };
         match self {
-            Token | Metadata => Class::Token,
-            Put => Class::Create,
-            Delete => Class::Delete,
-            Patch | Action | Exec | Attach | PutSubnet | Register => Class::Write,
-            _ => Class::Read,
+            Token | Metadata => Some(Class::Token),
+            Put => Some(Class::Create),
+            Delete => Some(Class::Delete),
+            Patch | Action | Exec | Attach | PutSubnet | Register => Some(Class::Write),
+            Get | List | Operation | Logs | Usages | Capabilities | Provider | GetSubnet | Metrics => Some(Class::Read),
+            Discovery | Stream | Realtime | Unknown => None,
         }
     }
 }
@@ -225,6 +229,14 @@ mod tests {
         for (method, path, route) in cases {
             assert_eq!(target(method, &path).route, route, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn what_nobody_throttles_has_no_class() {
+        for route in [Route::Stream, Route::Realtime, Route::Discovery, Route::Unknown] {
+            assert_eq!(route.class(), None, "{route:?}");
+        }
+        assert_eq!((Route::Logs.class(), Route::Exec.class()), (Some(Class::Read), Some(Class::Write)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a well-mannered client does not do. Each breach is kept for tests to look at.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -20,7 +20,12 @@ const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// How many names are remembered before those are forgotten that nobody has asked for in half as many requests.
 const NAMES: u64 = 100_000;
-/// How many refused tokens are watched for.
+/// The tag that says whose group it is.
+const OWNER: &str = "vk-host.dev-owner";
+/// The tag that says which pod a group is for.
+const UID: &str = "UID";
+
+/// How many refused tokens are watched for, and of how many it is known whose groups they act on.
 const TOKENS: usize = 1000;
 /// How many breaches are kept: the first ones.
 const VIOLATIONS: usize = 10_000;
@@ -33,12 +38,17 @@ pub enum Rule {
     LookBeforePut,
     /// A group was deleted though nobody had read its tags.
     LookBeforeDelete,
+    /// A group was `PUT` over or deleted that is not the caller's: it has no owner tag, or that of somebody else, or is
+    /// for another pod. A caller is known by its token, whose requests all have to be for one owner.
+    OwnGroupsOnly,
     /// The same group was `PUT` again with another body.
     SameBodyAgain,
     /// A request came before the end of the `Retry-After` of its class.
     HeedRetryAfter,
     /// A token was used again that had been refused.
     RenewToken,
+    /// Not the client's doing: the simulator itself failed at a request.
+    SimulatorPanicked,
 }
 
 /// A breach of a rule.
@@ -61,7 +71,15 @@ pub(crate) struct Rules {
     lookups: u64,
     waits: BTreeMap<Class, Wait>,
     refused_tokens: HashMap<String, Timestamp>,
+    callers: HashMap<String, Caller>,
     violations: Vec<Violation>,
+}
+
+/// Whose groups a token acted on.
+#[derive(Debug, Default)]
+struct Caller {
+    put: BTreeSet<String>,
+    deleted: BTreeSet<String>,
 }
 
 /// What a client knows of a name.
@@ -69,6 +87,8 @@ pub(crate) struct Rules {
 struct Name {
     /// It has looked since the last change.
     looked: bool,
+    /// It had looked before the last `PUT` or `DELETE`.
+    had_looked: bool,
     /// It has seen the tags of the group that is there.
     read_tags: bool,
     /// What it put last.
@@ -89,6 +109,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) route: Route,
     pub(crate) key: Option<&'a Key>,
     pub(crate) body: &'a Value,
+    /// Tags of the group that is there, as the service shows them.
+    pub(crate) tags: Option<&'a Value>,
     pub(crate) token: Option<&'a str>,
 }
 
@@ -99,8 +121,7 @@ impl Rules {
 
     /// A request has come.
     pub(crate) fn asked(&mut self, ask: &Ask<'_>) {
-        let class = ask.route.class();
-        if let Some(wait) = self.waits.get(&class)
+        if let Some(wait) = ask.route.class().and_then(|class| self.waits.get(&class))
             && ask.at > after(wait.since, IN_FLIGHT)
             && ask.at < wait.until
         {
@@ -114,8 +135,8 @@ impl Rules {
             self.broken(ask, Rule::RenewToken, detail);
         }
         let Some(key) = ask.key else { return };
+        let mut broken: Vec<_> = self.foreign(ask).map(|detail| (Rule::OwnGroupsOnly, detail)).into_iter().collect();
         let name = self.name(key);
-        let mut broken = Vec::new();
         match ask.route {
             Route::Put => {
                 if !name.looked {
@@ -129,14 +150,15 @@ impl Rules {
                         format!("the bodies differ at {}", difference(before, ask.body, "")),
                     ));
                 }
-                name.looked = false;
+                name.had_looked = std::mem::take(&mut name.looked);
                 name.body = Some(ask.body.clone());
             }
             Route::Delete => {
-                if !name.read_tags {
+                // What has vanished since it was seen, nobody can delete by mistake.
+                if !name.read_tags && ask.tags.is_some() {
                     broken.push((Rule::LookBeforeDelete, "the tags were not read".to_owned()));
                 }
-                name.looked = false;
+                name.had_looked = std::mem::take(&mut name.looked);
             }
             _ => {}
         }
@@ -145,16 +167,61 @@ impl Rules {
         }
     }
 
+    /// Why the group is not the caller's, if it is there and is not.
+    fn foreign(&mut self, ask: &Ask<'_>) -> Option<String> {
+        let there = ask.tags.map(|tags| (tag(tags, OWNER), tag(tags, UID)));
+        let owner = match ask.route {
+            Route::Put => tag(ask.body.get("tags").unwrap_or(&Value::Null), OWNER),
+            Route::Delete => there?.0,
+            _ => return None,
+        };
+        let uid = tag(ask.body.get("tags").unwrap_or(&Value::Null), UID);
+        let of_others = owner.and_then(|owner| self.acted(ask, owner));
+        match (ask.route, there) {
+            (_, Some((None, _))) => Some("the group that is there has no owner tag".to_owned()),
+            (Route::Put, Some(there)) if there != (owner, uid) => {
+                Some(format!("the owner and UID of the group that is there are {there:?}, not {:?}", (owner, uid)))
+            }
+            _ => of_others,
+        }
+    }
+
+    /// Remembers for whom a caller acts. Says so if it also acts for somebody else.
+    fn acted(&mut self, ask: &Ask<'_>, owner: &str) -> Option<String> {
+        let token = ask.token?;
+        if self.callers.len() >= TOKENS && !self.callers.contains_key(token) {
+            return None;
+        }
+        let caller = self.callers.entry(token.to_owned()).or_default();
+        // Which of them are its own shows with its first group, be that before or after it deletes one.
+        let is_new = match ask.route {
+            Route::Put => caller.put.insert(owner.to_owned()) && caller.put.len() == 1,
+            _ => caller.deleted.insert(owner.to_owned()) || !caller.put.contains(owner),
+        };
+        let other = match (ask.route, caller.put.is_empty()) {
+            (Route::Put, _) => caller.deleted.iter().find(|deleted| !caller.put.contains(*deleted)),
+            (_, true) => caller.deleted.iter().find(|deleted| *deleted != owner),
+            (_, false) => caller.put.first().filter(|_| !caller.put.contains(owner)),
+        };
+        other.filter(|_| is_new).map(|other| format!("the caller acts for the owner {owner:?} and for {other:?}"))
+    }
+
+    /// The service has refused to change what is at a name: what was known of it still holds.
+    pub(crate) fn refused(&mut self, key: &Key) {
+        let name = self.name(key);
+        name.looked = name.had_looked;
+    }
+
+    /// The simulator itself has failed at a request.
+    pub(crate) fn panicked(&mut self, at: Timestamp, group: Option<String>, detail: String) {
+        self.keep(Violation { at, rule: Rule::SimulatorPanicked, group, detail });
+    }
+
     /// A client has learned what is, or is not, at a name.
     pub(crate) fn looked(&mut self, key: &Key, is_there: bool) {
         let name = self.name(key);
         name.looked = true;
         name.read_tags = is_there;
-    }
-
-    /// A `PUT` was not even looked at: what a client knew before it knows still.
-    pub(crate) fn not_let_in(&mut self, key: &Key) {
-        self.names.entry(key.clone()).or_default().looked = true;
     }
 
     /// A group has come to be; who reads the answer knows its tags.
@@ -166,12 +233,15 @@ impl Rules {
     pub(crate) fn gone(&mut self, key: &Key) {
         if let Some(name) = self.names.get_mut(key) {
             name.body = None;
+            name.read_tags = false;
         }
     }
 
-    /// A request was refused for now.
+    /// A request was refused for now. A wait that is on already lasts longer then, but does not begin anew.
     pub(crate) fn throttled(&mut self, at: Timestamp, class: Class, until: Timestamp) {
-        self.waits.insert(class, Wait { since: at, until });
+        let wait = self.waits.entry(class).or_insert(Wait { since: at, until });
+        *wait =
+            if at < wait.until { Wait { until: wait.until.max(until), ..*wait } } else { Wait { since: at, until } };
     }
 
     /// A token was refused.
@@ -183,8 +253,12 @@ impl Rules {
 
     fn broken(&mut self, ask: &Ask<'_>, rule: Rule, detail: String) {
         let group = ask.key.map(|key| key.name.clone());
+        self.keep(Violation { at: ask.at, rule, group, detail });
+    }
+
+    fn keep(&mut self, violation: Violation) {
         if self.violations.len() < VIOLATIONS {
-            self.violations.push(Violation { at: ask.at, rule, group, detail });
+            self.violations.push(violation);
         }
     }
 
@@ -198,6 +272,10 @@ impl Rules {
         name.lookup = lookup;
         name
     }
+}
+
+fn tag<'a>(tags: &'a Value, name: &str) -> Option<&'a str> {
+    tags.get(name)?.as_str()
 }
 
 /// Where two values differ first. Says nothing of the values, which may be secret.
@@ -220,76 +298,4 @@ fn difference(one: &Value, other: &Value, path: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn ask<'a>(second: i64, route: Route, key: &'a Key, body: &'a Value) -> Ask<'a> {
-        Ask { at: at(second), route, key: Some(key), body, token: Some("t") }
-    }
-
-    fn broken(rules: &Rules) -> Vec<Rule> {
-        rules.violations().iter().map(|violation| violation.rule).collect()
-    }
-
-    #[test]
-    fn a_client_that_looks_first_and_repeats_itself_breaks_no_rule() {
-        let (mut rules, key, body) = (Rules::default(), Key::new("rg", "web"), json!({"location": "here"}));
-        rules.looked(&key, false);
-        rules.asked(&ask(1, Route::Put, &key, &body));
-        rules.looked(&key, false);
-        rules.asked(&ask(2, Route::Put, &key, &body));
-        rules.looked(&key, true);
-        rules.asked(&ask(3, Route::Delete, &key, &Value::Null));
-        rules.gone(&key);
-        rules.looked(&key, false);
-        rules.asked(&ask(4, Route::Put, &key, &json!({})));
-        assert_eq!(broken(&rules), []);
-    }
-
-    #[test]
-    fn each_rule_is_seen_broken() {
-        let (mut rules, key) = (Rules::default(), Key::new("rg", "web"));
-        rules.asked(&ask(1, Route::Put, &key, &json!({"tags": {"UID": "1"}})));
-        rules.looked(&key, false);
-        rules.asked(&ask(2, Route::Put, &key, &json!({"tags": {"UID": "2"}})));
-        rules.asked(&ask(3, Route::Delete, &key, &Value::Null));
-        assert_eq!(broken(&rules), [Rule::LookBeforePut, Rule::SameBodyAgain, Rule::LookBeforeDelete]);
-        assert_eq!(rules.violations()[1].detail, "the bodies differ at /tags/UID");
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let (mut rules, nobody) = (Rules::default(), Value::Null);
-        for index in 0..NAMES + 10 {
-            rules.looked(&Key::new("rg", &index.to_string()), true);
-        }
-        assert!(rules.names.len() as u64 <= NAMES);
-        let last = Key::new("rg", &(NAMES + 9).to_string());
-        rules.asked(&ask(1, Route::Put, &last, &nobody));
-        assert_eq!(broken(&rules), []);
-        for _ in 0..=VIOLATIONS {
-            rules.asked(&ask(1, Route::Put, &last, &nobody));
-        }
-        assert_eq!(rules.violations().len(), VIOLATIONS);
-    }
-
-    #[test]
-    fn a_wait_holds_for_its_class_once_the_answer_has_arrived() {
-        let (mut rules, key) = (Rules::default(), Key::new("rg", "web"));
-        rules.throttled(at(10), Class::Read, at(20));
-        for second in [10, 11, 15, 20] {
-            rules.asked(&ask(second, Route::List, &key, &Value::Null));
-        }
-        assert_eq!(broken(&rules), [Rule::HeedRetryAfter]);
-        rules.token_refused(at(30), "t");
-        rules.asked(&ask(31, Route::List, &key, &Value::Null));
-        rules.asked(&ask(32, Route::List, &key, &Value::Null));
-        assert_eq!(broken(&rules)[1..], [Rule::RenewToken]);
-    }
-}
+mod tests;

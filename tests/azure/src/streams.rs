@@ -10,7 +10,7 @@ use tower_service::Service as _;
 use crate::{
     Shared,
     answer::Call,
-    body::invalid,
+    body::{self, invalid},
     containers::{Container, Size, streams::Ticket},
     error::{ArmError, json_response},
     groups::{named, not_found},
@@ -40,19 +40,18 @@ pub(crate) fn logs(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
 }
 
 pub(crate) fn exec(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
-    let asked: Exec = serde_json::from_slice(&call.body).map_err(invalid)?;
+    let sent = serde_json::from_slice(&call.body).map_err(invalid)?;
+    let asked: Exec = body::read_as(&sent, shared.options.strict, "ContainerExecRequest")?;
     let container = running(shared, call)?;
     let trouble = shared.world().trouble;
-    Ok(endpoint(
-        shared,
-        shared.sessions.exec(&container, &asked.command, asked.terminal_size.unwrap_or_default(), trouble),
-    ))
+    let size = asked.terminal_size.unwrap_or_default();
+    Ok(endpoint(shared, call, shared.sessions.exec(&container, &asked.command, size, trouble)))
 }
 
 pub(crate) fn attach(shared: &Shared, call: &Call) -> Result<Response, ArmError> {
     let container = running(shared, call)?;
     let trouble = shared.world().trouble;
-    Ok(endpoint(shared, shared.sessions.attach(&container, trouble)))
+    Ok(endpoint(shared, call, shared.sessions.attach(&container, trouble)))
 }
 
 /// Opens a session's WebSocket.
@@ -61,7 +60,10 @@ pub(crate) async fn open(shared: &Arc<Shared>, request: Request) -> Response {
     response
 }
 
-fn endpoint(shared: &Shared, Ticket { path, password }: Ticket) -> Response {
+fn endpoint(shared: &Shared, call: &Call, Ticket { path, password }: Ticket) -> Response {
+    if let (Some(key), Ok(uri)) = (call.key(), path.parse()) {
+        shared.sessions.belongs(&uri, key);
+    }
     let base = shared.urls.tls.replacen("https", "wss", 1);
     json_response(StatusCode::OK, &json!({ "webSocketUri": format!("{base}{path}"), "password": password }))
 }

@@ -36,11 +36,12 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(class: Class) -> Self {
-        match class {
-            Class::Read | Class::Token => Self::Reads,
-            Class::Write | Class::Create => Self::Writes,
-            Class::Delete => Self::Deletes,
+    /// Of what the resource manager does not know, it counts all as reads.
+    fn of(route: Route) -> Self {
+        match route.class() {
+            Some(Class::Write | Class::Create) => Self::Writes,
+            Some(Class::Delete) => Self::Deletes,
+            Some(Class::Read | Class::Token) | None => Self::Reads,
         }
     }
 
@@ -119,7 +120,7 @@ impl Throttle {
     /// Counts a request, or refuses it.
     pub(crate) fn admit(&mut self, route: Route, now: Timestamp) -> Result<(), ArmError> {
         let Some(quotas) = self.quotas else { return Ok(()) };
-        let kind = Kind::of(route.class());
+        let kind = Kind::of(route);
         let bucket = kind.bucket(&quotas);
         let level = self.tokens.entry(kind).or_insert(Level { tokens: f64::from(bucket.size), at: now });
         let refilled = level.tokens + left(level.at, now).as_secs_f64() * bucket.per_second;
@@ -150,7 +151,7 @@ impl Throttle {
 
     /// Says on an answer what is left.
     pub(crate) fn describe(&self, route: Route, now: Timestamp, headers: &mut HeaderMap) {
-        let kind = Kind::of(route.class());
+        let kind = Kind::of(route);
         let Some(quotas) = self.quotas else {
             headers.insert(kind.header(), kind.plenty().into());
             return;

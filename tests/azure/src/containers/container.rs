@@ -46,7 +46,8 @@ struct Running {
     init: Process,
     environment: Vec<(String, String)>,
     log: Arc<Mutex<Log>>,
-    output: broadcast::Receiver<Bytes>,
+    /// Weak, so that attached clients see the output's end.
+    output: broadcast::WeakSender<Bytes>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
@@ -93,11 +94,17 @@ impl Container {
 
         let log = Arc::<Mutex<Log>>::default();
         let (ended, exit) = watch::channel(None);
-        let (sender, receiver) = broadcast::channel(BEHIND);
+        let (sender, _) = broadcast::channel(BEHIND);
         let environment =
             sandbox::environment(&spec).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let running =
-            Running { keeper: keeper.into(), init: init.into(), environment, log: log.clone(), output: receiver, exit };
+        let running = Running {
+            keeper: keeper.into(),
+            init: init.into(),
+            environment,
+            log: log.clone(),
+            output: sender.downgrade(),
+            exit,
+        };
         tokio::spawn(async move {
             // All that could write has ended once process 1 has.
             let (code, ()) = tokio::join!(wait(child), collect(output, &log, &spec.clock, sender));
@@ -153,7 +160,11 @@ impl Container {
 
     /// What it writes from now on, until it ends. Who reads too slowly is told so.
     pub(crate) fn output(&self) -> broadcast::Receiver<Bytes> {
-        self.running.output.resubscribe()
+        match self.running.output.upgrade() {
+            Some(output) => output.subscribe(),
+            // It writes no more.
+            None => broadcast::channel(1).1,
+        }
     }
 
     /// What its processes use.

@@ -1,6 +1,6 @@
 //! What a container has written, in lines with their times.
 
-use std::{collections::VecDeque, fmt::Write};
+use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
@@ -56,35 +56,48 @@ impl Log {
         self.trim(LEFT, LEFT_LINES);
     }
 
-    fn trim(&mut self, bytes: usize, pieces: usize) {
-        while self.bytes > bytes || self.pieces.len() > pieces {
+    fn trim(&mut self, bytes: usize, lines: usize) {
+        if self.bytes <= bytes && lines == usize::MAX {
+            return;
+        }
+        let mut left = self.lines();
+        while self.bytes > bytes || left > lines {
             let Some(first) = self.pieces.pop_front() else { return };
             self.bytes -= first.text.len();
+            left -= usize::from(first.begins);
+            if let Some(next) = self.pieces.front_mut().filter(|next| !next.begins) {
+                // The rest of a line is a line. It does not begin within a character.
+                let within = next.text.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
+                next.text.drain(..within);
+                self.bytes -= within;
+                next.begins = true;
+                left += 1;
+            }
         }
-        if let Some(first) = self.pieces.front_mut() {
-            first.begins = true;
-        }
+    }
+
+    fn lines(&self) -> usize {
+        self.pieces.iter().filter(|piece| piece.begins).count()
     }
 
     /// The last `tail` lines, or all that are there. With `timestamps`, each begins with its time (RFC 3339,
     /// nanoseconds) and a blank.
     pub(crate) fn read(&self, tail: Option<u32>, timestamps: bool) -> String {
-        let lines = self.pieces.iter().filter(|piece| piece.begins).count();
-        let skipped = tail.map_or(0, |tail| lines.saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
+        let skipped = tail.map_or(0, |tail| self.lines().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
         let mut line = 0;
-        let mut text = String::new();
+        let mut text = Vec::new();
         for piece in &self.pieces {
             line += usize::from(piece.begins);
             if line <= skipped {
                 continue;
             }
             if timestamps && piece.begins {
-                // Writing to a String cannot fail.
-                let _written = write!(text, "{:.9} ", piece.at);
+                text.extend_from_slice(format!("{:.9} ", piece.at).as_bytes());
             }
-            text.push_str(&String::from_utf8_lossy(&piece.text));
+            text.extend_from_slice(&piece.text);
         }
-        text
+        // Not piece by piece: a character may be in two.
+        String::from_utf8_lossy(&text).into_owned()
     }
 }
 
@@ -121,6 +134,28 @@ mod tests {
         assert_eq!(log.read(Some(1), true).matches(" ").count(), 1, "what is left is a line");
         log.end();
         assert!(log.read(None, false).len() <= LEFT && log.read(None, false).ends_with("yy"));
+    }
+
+    #[test]
+    fn a_character_on_the_border_of_two_pieces_stays_whole() {
+        let mut log = Log::default();
+        let line = format!("{}\u{20ac}end", "x".repeat(PIECE - 1));
+        log.write(at(0), line.as_bytes());
+        assert_eq!(log.read(None, false), line);
+        log.end();
+        assert_eq!(log.read(None, false), "end");
+    }
+
+    #[test]
+    fn the_lines_of_one_that_has_ended_are_counted_and_not_their_pieces() {
+        let mut log = Log::default();
+        for line in 0..=LEFT_LINES {
+            log.write(at(0), format!("{line}").as_bytes());
+            log.write(at(1), b"\n");
+        }
+        log.end();
+        let left = log.read(None, false);
+        assert_eq!((left.lines().count(), left.lines().next()), (LEFT_LINES, Some("1")));
     }
 
     #[test]

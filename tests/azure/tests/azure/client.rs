@@ -137,7 +137,7 @@ impl Answer {
 pub(crate) fn group(line: &str) -> Value {
     json!({
         "location": "westeurope",
-        "tags": {"UID": "1"},
+        "tags": {"vk-host.dev-owner": "me", "UID": "1"},
         "properties": {
             "osType": "Linux",
             "restartPolicy": "Never",

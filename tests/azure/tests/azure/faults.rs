@@ -101,4 +101,54 @@ async fn another_process_arms_faults_moves_the_clock_and_reads_the_log() {
     assert_eq!(requests.as_array().unwrap().len(), azure.requests().len());
     let unknown = serde_json::json!({"effect": {"explode": 1}});
     assert_eq!(control(Method::POST, "faults").json(&unknown).send().await.unwrap().status(), 422);
+    let nonsense = serde_json::json!({"route": "stream", "effect": "lost-answer"});
+    assert_eq!(control(Method::POST, "faults").json(&nonsense).send().await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn errors_of_the_service_have_its_headers_and_pages_of_proxies_have_not() {
+    let azure = Azure::start(Options::default()).await;
+    for (refusal, is_the_service) in [(Refusal::throttled(), true), (Refusal::html(502), false)] {
+        azure.fault(Fault::new(Effect::Status(refusal)).on(Route::List).times(1));
+        let refused = azure.list().await;
+        for header in ["x-ms-request-id", "x-ms-ratelimit-remaining-subscription-reads"] {
+            assert_eq!(refused.header(header).is_some(), is_the_service, "{header}: {}", refused.status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_second_page_of_a_list_fails_and_a_refused_deletion_deletes_nothing() {
+    let azure = Azure::start(Options { page_size: 1, ..Options::default() }).await;
+    azure.put("a", &group("exec sleep 1000")).await;
+    azure.put("b", &group("exec sleep 1000")).await;
+    azure.fault(Fault::new(Effect::Status(Refusal::html(502))).on(Route::List).after(1).times(1));
+    let next = azure.list().await.body["nextLink"].as_str().unwrap().to_owned();
+    let page = async || azure.http.get(&next).bearer_auth(&azure.token).send().await.unwrap();
+    assert_eq!(page().await.status(), 502);
+    let page: serde_json::Value = page().await.json().await.unwrap();
+    assert_eq!((&page["value"][0]["name"], page.get("nextLink")), (&serde_json::json!("b"), None));
+
+    azure.fault(Fault::new(Effect::Status(Refusal::transitioning("a"))).on(Route::Delete).of("a").times(1));
+    assert_eq!(azure.delete("a").await.status, 409);
+    assert_eq!(azure.get_group("a").await.status, 200);
+}
+
+#[tokio::test]
+async fn streams_are_struck_by_their_group_and_what_opens_them_is_read_strictly() {
+    let azure = Azure::start(Options::default()).await;
+    azure.put("web", &group("exec sleep 1000")).await;
+    azure.wait_for("web", |group| group.state == "Running").await.unwrap();
+    let exec = format!("{}/containers/app/exec", azure.group_path("web"));
+    let unknown = serde_json::json!({"command": "/bin/sh", "user": "root"});
+    assert_eq!(azure.send_json(Method::POST, &exec, &unknown).await.status, 400);
+    let unknown = serde_json::json!({"tags": {}, "properties": {}});
+    assert_eq!(azure.send_json(Method::PATCH, &azure.group_path("web"), &unknown).await.status, 400);
+    for (of, status) in [("other", 400), ("web", 503)] {
+        azure.fault(Fault::new(Effect::Status(Refusal::empty(503))).on(Route::Stream).of(of));
+        let opened = azure.send_json(Method::POST, &exec, &serde_json::json!({"command": "/bin/sh"})).await;
+        let uri = opened.body["webSocketUri"].as_str().unwrap().replacen("wss", "https", 1);
+        // A request that is let through fails all the same: it does not ask for a WebSocket.
+        assert_eq!(azure.http.get(uri).send().await.unwrap().status(), status, "{of}");
+    }
 }

@@ -21,7 +21,7 @@ async fn manners_are_watched_over_the_wire() {
     azure.put("rude", &body).await;
     assert_eq!(broken(&azure), [Rule::LookBeforePut]);
     let mut other = body.clone();
-    other["tags"]["UID"] = "2".into();
+    other["tags"]["NodeName"] = "2".into();
     azure.get_group("rude").await;
     azure.put("rude", &other).await;
     assert_eq!(broken(&azure)[1..], [Rule::SameBodyAgain]);
@@ -77,6 +77,59 @@ async fn secrets_are_neither_answered_nor_logged() {
         assert!(told.to_string().contains("shown"));
     }
     assert!(!format!("{:?}", azure.requests()).contains(secret));
+    for route in ["groups", "groups/web", "requests", "violations", "faults"] {
+        let control = azure.http.get(format!("{}/control/{route}", azure.metadata_url())).send().await.unwrap();
+        assert_eq!(control.status(), 200, "{route}");
+        assert!(!control.text().await.unwrap().contains(secret), "{route}");
+    }
     let kept = azure.group("web").unwrap().sent.to_string();
     assert_eq!(kept.matches(secret).count(), 6, "{kept}");
+}
+
+#[tokio::test]
+async fn groups_of_others_are_not_to_be_touched() {
+    let azure = Azure::start(Options::default()).await;
+    let body = group("exec sleep 1000");
+    azure.get_group("mine").await;
+    azure.put("mine", &body).await;
+    azure.get_group("mine").await;
+    azure.put("mine", &body).await;
+    assert_eq!(broken(&azure), []);
+    azure.edit_group("mine", serde_json::json!({"tags": {"$value": null}}));
+    let shown = azure.get_group("mine").await.body;
+    assert_eq!(shown.get("tags"), Some(&serde_json::Value::Null));
+    azure.put("mine", &body).await;
+    azure.get_group("mine").await;
+    azure.delete("mine").await;
+    assert_eq!(broken(&azure), [Rule::OwnGroupsOnly; 2]);
+}
+
+#[tokio::test]
+async fn a_put_that_was_refused_may_be_repeated_at_once() {
+    let mut azure = Azure::start(Options::default()).await;
+    let body = group("exec sleep 1000");
+    azure.get_group("web").await;
+    azure.fault(Fault::new(Effect::ExpireToken).on(Route::Put).times(1));
+    assert_eq!(azure.put("web", &body).await.status, 401);
+    azure.log_in().await;
+    assert_eq!(azure.put("web", &body).await.status, 201);
+    assert_eq!(broken(&azure), []);
+    azure.get_group("other").await;
+    azure.fault(Fault::new(Effect::Status(Refusal::empty(500))).on(Route::Put).times(1));
+    azure.put("other", &body).await;
+    azure.put("other", &body).await;
+    assert_eq!(broken(&azure), [Rule::LookBeforePut], "an error may hide a change");
+}
+
+#[tokio::test]
+async fn a_list_that_was_lost_tells_no_tags() {
+    let azure = Azure::start(Options::default()).await;
+    azure.get_group("web").await;
+    azure.fault(Fault::new(Effect::LostAnswer).on(Route::Put).times(1));
+    let body = group("exec sleep 1000");
+    assert!(azure.request(reqwest::Method::PUT, &azure.group_path("web")).json(&body).send().await.is_err());
+    azure.fault(Fault::new(Effect::LostAnswer).on(Route::List).times(1));
+    assert!(azure.request(reqwest::Method::GET, &azure.groups_path()).send().await.is_err());
+    azure.delete("web").await;
+    assert_eq!(broken(&azure), [Rule::LookBeforeDelete]);
 }

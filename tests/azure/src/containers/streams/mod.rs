@@ -21,7 +21,7 @@ use std::{
 use axum::{
     Router,
     extract::{Path, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Container, Size, container::Reference};
+use crate::world::Key;
 
 /// How long a session waits for its client.
 const WAIT: Duration = Duration::from_secs(60);
@@ -80,6 +81,8 @@ struct Session {
     password: String,
     trouble: Trouble,
     until: Instant,
+    /// Whose container it is.
+    group: Option<Key>,
 }
 
 enum Kind {
@@ -111,12 +114,25 @@ impl Sessions {
             .with_state(self.clone())
     }
 
+    /// Says of which group the container of a session that waits is.
+    pub(crate) fn belongs(&self, uri: &Uri, group: Key) {
+        if let Some(session) = self.waiting().get_mut(id_of(uri)) {
+            session.group = Some(group);
+        }
+    }
+
+    /// Of which group the container of a session that waits is.
+    pub(crate) fn group(&self, uri: &Uri) -> Option<Key> {
+        self.waiting().get(id_of(uri))?.group.clone()
+    }
+
     fn put(&self, container: &Container, kind: Kind, trouble: Trouble) -> (String, String) {
         let mut random = rand::rng();
         let id = format!("{:032x}", random.random::<u128>());
         let password = Alphanumeric.sample_string(&mut random, PASSWORD);
         let until = Instant::now() + WAIT;
-        let session = Session { container: container.reference(), kind, password: password.clone(), trouble, until };
+        let container = container.reference();
+        let session = Session { container, kind, password: password.clone(), trouble, until, group: None };
         let mut waiting = self.waiting();
         waiting.retain(|_, session| Instant::now() < session.until);
         if waiting.len() >= WAITING
@@ -139,6 +155,11 @@ impl Sessions {
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Session>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Which session an address opens.
+fn id_of(uri: &Uri) -> &str {
+    uri.path().rsplit('/').next().unwrap_or_default()
 }
 
 async fn open_exec(State(sessions): State<Sessions>, Path(id): Path<String>, request: Request) -> Response {
