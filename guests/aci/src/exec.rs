@@ -2,7 +2,8 @@
 //!
 //! The service's exec starts one word without arguments, gives it a terminal that mixes its two outputs, and tells no exit
 //! code. So a command is run by a shell into which it is typed (see [`script`]), and what the shell says about it is cut
-//! out of what the terminal shows (see [`marks`]).
+//! out of what the terminal shows (see [`marks`]). Without a terminal of the client's own, the shell also marks what is of
+//! standard error.
 //!
 //! ```text
 //!   Opened ──> password, script ──> Ready ──> Begin ──> output ... ──> End(code) ──> exit
@@ -66,6 +67,8 @@ struct Shell {
     command: Vec<String>,
     terminal: Option<(u16, u16)>,
     phase: Phase,
+    /// What is shown is of standard error.
+    is_error: bool,
     /// The last of what was shown before the command began.
     shown: Vec<u8>,
     /// Keys that came before the command began.
@@ -112,6 +115,7 @@ impl Exec {
             command: request.command,
             terminal: request.tty.map(|size| (size.columns, size.rows)),
             phase: if request.tty.is_some() { Phase::Sizing } else { Phase::Starting },
+            is_error: false,
             shown: Vec::new(),
             held: Vec::new(),
             input_closed: false,
@@ -157,6 +161,7 @@ struct Turn {
     actions: Vec<Action>,
     send: Vec<u8>,
     output: Vec<u8>,
+    error_output: Vec<u8>,
     end: Option<Action>,
     finding: Finding,
 }
@@ -167,10 +172,13 @@ impl Turn {
     }
 
     fn finish(self) -> (Vec<Action>, Finding) {
-        let Self { mut actions, send, output, end, finding } = self;
+        let Self { mut actions, send, output, error_output, end, finding } = self;
         actions.extend(send.chunks(MESSAGE).map(|message| Action::SendBinary(message.to_vec())));
         if !output.is_empty() {
             actions.push(Action::Output(output));
+        }
+        if !error_output.is_empty() {
+            actions.push(Action::error_output(error_output));
         }
         actions.extend(end);
         (actions, finding)
@@ -266,7 +274,7 @@ impl Shell {
     fn show(&mut self, bytes: &[u8], turn: &mut Turn) {
         for piece in self.marks.split(bytes) {
             match piece {
-                Piece::Bytes(bytes) if self.phase == Phase::Running => turn.output.extend(bytes),
+                Piece::Bytes(bytes) if self.phase == Phase::Running => self.hand_out(bytes, turn),
                 Piece::Bytes(bytes) => {
                     self.shown.extend(bytes);
                     self.shown.drain(..self.shown.len().saturating_sub(QUOTED));
@@ -283,6 +291,12 @@ impl Shell {
                     self.shown = Vec::new();
                     turn.send.append(&mut self.held);
                 }
+                Piece::Mark(Mark::Error) => self.is_error = true,
+                Piece::Mark(Mark::Output) => self.is_error = false,
+                Piece::Mark(Mark::LineEnd) if self.phase == Phase::Running => {
+                    turn.error_output.push(b'\n');
+                    self.is_error = false;
+                }
                 Piece::Mark(Mark::End(code)) if self.phase == Phase::Running => {
                     turn.end = Some(Action::Exit(code.into()));
                     return;
@@ -290,6 +304,10 @@ impl Shell {
                 Piece::Mark(_) => {}
             }
         }
+    }
+
+    fn hand_out(&self, bytes: Vec<u8>, turn: &mut Turn) {
+        if self.is_error { turn.error_output.extend(bytes) } else { turn.output.extend(bytes) }
     }
 
     fn type_in(&mut self, bytes: &[u8], turn: &mut Turn) {
@@ -305,7 +323,7 @@ impl Shell {
     fn end(&mut self, ending: &Ending, turn: &mut Turn) {
         let rest = self.marks.rest();
         if self.phase == Phase::Running {
-            turn.output.extend(rest);
+            self.hand_out(rest, turn);
             turn.fail(format!("the service ended the terminal before the command ended{}", told(ending)));
             return;
         }

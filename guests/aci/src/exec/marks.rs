@@ -23,6 +23,13 @@ pub(super) enum Mark {
     Ready,
     /// The command begins.
     Begin,
+    /// What follows is of the command's standard error.
+    Error,
+    /// What follows is of its standard output again.
+    Output,
+    /// The same, after the end of a line of standard error. A line end itself would make some shells write what is
+    /// before and after it one by one.
+    LineEnd,
     /// The command has ended, with this code.
     End(u8),
 }
@@ -52,7 +59,7 @@ impl Marks {
         Self { first_nonce: nonce(8), nonce: nonce(0), held: Vec::new() }
     }
 
-    /// The argument of `printf` that prints a mark; `kind` is `r`, `b` or, for the end, `e%d`.
+    /// The argument of `printf` that prints a mark; `kind` is `r`, `b`, `s`, `o`, `n` or, for the end, `e%d`.
     pub(super) fn format(&self, kind: &str) -> String {
         let nonce = if kind == READY { &self.first_nonce } else { &self.nonce };
         format!("\\036{nonce}{kind}\\036")
@@ -135,6 +142,9 @@ fn mark(kind: &[u8]) -> Option<Mark> {
     match kind {
         b"r" => Some(Mark::Ready),
         b"b" => Some(Mark::Begin),
+        b"s" => Some(Mark::Error),
+        b"o" => Some(Mark::Output),
+        b"n" => Some(Mark::LineEnd),
         [b'e', code @ ..] => Some(Mark::End(std::str::from_utf8(code).ok()?.parse().ok()?)),
         _ => None,
     }
@@ -192,7 +202,9 @@ mod tests {
         fn marks_are_found_however_the_bytes_are_split(
             parts in prop::collection::vec(prop_oneof![
                 prop::collection::vec(prop_oneof![Just(0x1e_u8), Just(b'e'), any::<u8>()], 0..20).prop_map(Err),
-                Just(Ok(Mark::Ready)), Just(Ok(Mark::Begin)), any::<u8>().prop_map(|code| Ok(Mark::End(code))),
+                Just(Ok(Mark::Ready)), Just(Ok(Mark::Begin)), Just(Ok(Mark::Error)), Just(Ok(Mark::Output)),
+                Just(Ok(Mark::LineEnd)),
+                any::<u8>().prop_map(|code| Ok(Mark::End(code))),
                 // The beginning of a mark that never ends.
                 (0..20_usize).prop_map(|length| {
                     let whole = printed(&Marks::new(&Secret("p".to_owned())), "e25");
@@ -207,6 +219,9 @@ mod tests {
                 match part {
                     Ok(Mark::Ready) => stream.extend(printed(&marks, "r")),
                     Ok(Mark::Begin) => stream.extend(printed(&marks, "b")),
+                    Ok(Mark::Error) => stream.extend(printed(&marks, "s")),
+                    Ok(Mark::Output) => stream.extend(printed(&marks, "o")),
+                    Ok(Mark::LineEnd) => stream.extend(printed(&marks, "n")),
                     Ok(Mark::End(code)) => stream.extend(printed(&marks, &format!("e{code}"))),
                     // A byte after it that belongs to no mark keeps the parts apart.
                     Err(bytes) => stream.extend(bytes.iter().chain(b"\n")),

@@ -6,7 +6,9 @@
 //!    the terminal so that nothing is echoed or translated, says that it is ready, and runs what it reads line by line.
 //! 2. Lines that build up the arguments, none longer than a terminal takes.
 //! 3. The line that runs the command. Without a terminal it runs between pipes: what the terminal does to bytes, and
-//!    that there is one, it does not see.
+//!    that there is one, it does not see. Its two outputs share the pipe to the terminal. A loop puts standard error into
+//!    it in marked pieces, each small enough to be written at once, so that nothing comes between a mark and its piece.
+//!    The end mark goes the way of standard error, and so comes last. What the command left running is not waited for.
 //!
 //! All of it can be typed at once: none of its bytes means anything to a terminal, whatever its mode. So can input, while
 //! it is written as [`spelled`]. Once the shell is ready, input is sent as it is, see [`quoted`].
@@ -23,6 +25,9 @@ const LINE: usize = 900;
 const SPELLED: usize = LINE / 5;
 /// The most bytes of input that are sent without an end of line: a quarter of what a terminal keeps.
 const CHUNK: usize = 1024;
+/// The bytes that are split off from a line of standard error that is at least twice as long: so no piece is larger than
+/// the smallest buffer of a shell's `printf`, 1,024 bytes, and the end mark, which is shorter, stays whole.
+const PIECE: usize = 200;
 /// Ends a line of input without a line end. As the first byte of one it ends the input.
 const END_OF_FILE: u8 = 0x04;
 /// Takes its meaning from the next byte.
@@ -46,14 +51,16 @@ pub(super) fn script(marks: &Marks, command: &[String], input: Input) -> String 
         push_argument(&mut script, argument);
     }
     let (begin, end) = (marks.format("b"), marks.format("e%d"));
+    if !matches!(input, Input::Terminal(_)) {
+        let _ = writeln!(script, "__w={}", "?".repeat(PIECE));
+    }
     let run = match input {
-        Input::Nothing => {
-            format!("printf '{begin}';{{ (exec \"$@\" 2>&1 </dev/null);printf '{end}' $?;}} 2>/dev/null|cat;exit")
-        }
+        Input::Nothing => format!("printf '{begin}';{}|cat;exit", apart(marks, "</dev/null")),
         Input::Client => format!(
             "printf '{begin}';\
              {{ while IFS= read -r __l;do case $__l in .)exec cat;;,)break;;esac;printf %b \"$__l\";done;}} 2>/dev/null\
-             |{{ (exec \"$@\" 2>&1);printf '{end}' $?;}} 2>/dev/null|cat;exit"
+             |{}|cat;exit",
+            apart(marks, "")
         ),
         Input::Terminal(TerminalSize { columns, rows }) => {
             let mut run = "stty sane;{ stty iutf8;".to_owned();
@@ -72,6 +79,18 @@ pub(super) fn script(marks: &Marks, command: &[String], input: Input) -> String 
     script.push_str(&run);
     script.push('\n');
     script
+}
+
+/// Runs the command with its standard error in marked pieces. Its lines are split by bytes, not characters.
+fn apart(marks: &Marks, input: &str) -> String {
+    let (end, error) = (marks.format("e%d"), marks.format("s"));
+    let (output, line_end) = (marks.format("o"), marks.format("n"));
+    format!(
+        "{{ {{ (exec \"$@\" 2>&1 >&3 3>&- {input});printf '{end}\\n' $?;}} 2>/dev/null|\
+         (LC_ALL=C;while IFS= read -r __l;do \
+         while case $__l in $__w$__w*);;*)false;;esac;do printf '{error}%.{PIECE}s{output}' \"$__l\";__l=${{__l#$__w}};done;\
+         printf '{error}%s{line_end}' \"$__l\";done) >&3 2>/dev/null;}} 3>&1"
+    )
 }
 
 /// Without a blank before it, and with a file for it, an interactive shell would remember the line.

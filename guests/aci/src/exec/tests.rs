@@ -16,12 +16,17 @@ use super::*;
 #[derive(Debug, PartialEq)]
 struct Outcome {
     output: Vec<u8>,
+    errors: Vec<u8>,
     end: Action,
 }
 
 impl Outcome {
     fn text(&self) -> &str {
         std::str::from_utf8(&self.output).unwrap()
+    }
+
+    fn error_text(&self) -> &str {
+        std::str::from_utf8(&self.errors).unwrap()
     }
 }
 
@@ -78,7 +83,7 @@ fn run_in(shell: &[String], command: &[&str], client: &Client<'_>) -> Outcome {
     let mut waiting = vec![opened()];
     waiting.extend(client.tty.map(Event::Resized));
     let mut input = client.input;
-    let mut output = Vec::new();
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
     let end = 'session: loop {
         for event in waiting.drain(..) {
             // Any instance may take the next step.
@@ -88,6 +93,7 @@ fn run_in(shell: &[String], command: &[&str], client: &Client<'_>) -> Outcome {
                     Action::SendText(text) => assert_eq!(text, "password"),
                     Action::SendBinary(bytes) => typed.send(with_shell(shell, bytes)).unwrap(),
                     Action::Output(bytes) => output.extend(bytes),
+                    Action::ErrorOutput(bytes) => errors.extend(bytes),
                     Action::WakeAfter(_) => {}
                     end => break 'session end,
                 }
@@ -102,7 +108,7 @@ fn run_in(shell: &[String], command: &[&str], client: &Client<'_>) -> Outcome {
     };
     child.kill().unwrap();
     child.wait().unwrap();
-    Outcome { output, end }
+    Outcome { output, errors, end }
 }
 
 /// In an image, the shell that was started is `/bin/sh` for what it starts too.
@@ -164,14 +170,15 @@ fn exit_codes_arrive() {
     }
     assert_eq!(
         run(&["sh", "-c", "kill -9 $$"], &Client::default()),
-        Outcome { output: Vec::new(), end: Action::Exit(137) }
+        Outcome { output: Vec::new(), errors: Vec::new(), end: Action::Exit(137) }
     );
     for shell in shells() {
         let outcome = run_in(&shell, &["no-such-program", "x"], &Client::default());
         assert_eq!(outcome.end, Action::Exit(127));
         assert_eq!(run_in(&shell, &["/"], &Client::default()).end, Action::Exit(126));
         assert!(
-            outcome.text().contains("no-such-program: not found") || outcome.text().contains("No such file"),
+            outcome.error_text().contains("no-such-program: not found")
+                || outcome.error_text().contains("No such file"),
             "{outcome:?}"
         );
     }
@@ -180,7 +187,8 @@ fn exit_codes_arrive() {
 #[test]
 fn without_a_terminal_there_is_none_and_output_is_not_changed() {
     let script = "test -t 0 || test -t 1 || test -t 2 || echo none; echo error >&2; cat";
-    assert_eq!(run(&["sh", "-c", script], &Client::default()).text(), "none\nerror\n");
+    let outcome = run(&["sh", "-c", script], &Client::default());
+    assert_eq!((outcome.text(), outcome.error_text()), ("none\n", "error\n"));
 }
 
 #[test]
@@ -207,7 +215,7 @@ fn input_and_its_end_arrive_also_with_bytes_that_mean_something_to_terminals() {
 fn a_command_may_end_before_its_input() {
     let input = noise(200_000);
     let outcome = run(&["head", "-c", "3"], &Client { input: Some(&input), ..Client::default() });
-    assert_eq!(outcome, Outcome { output: input[..3].to_vec(), end: Action::Exit(0) });
+    assert_eq!(outcome, Outcome { output: input[..3].to_vec(), errors: Vec::new(), end: Action::Exit(0) });
 }
 
 #[test]
@@ -394,3 +402,5 @@ fn a_command_that_the_service_starts_itself_is_relayed() {
     let closed = Event::Disconnected(Ending { code: None, reason: String::new() });
     assert_eq!(step(&mut exec, closed).0, [Action::Exit(0)]);
 }
+
+mod outputs;

@@ -116,7 +116,8 @@ impl Azure {
     ///
     /// If there is none, or more than one.
     pub fn name_of(&self, pod: &Pod) -> Result<String> {
-        Ok(self.group_of(pod)?["name"].as_str().context("the group has no name")?.to_owned())
+        let group = self.group_of(pod)?;
+        Ok(group.get("name").and_then(Value::as_str).context("the group has no name")?.to_owned())
     }
 
     /// Waits until Azure is as wanted; `look` says what it is like otherwise.

@@ -32,7 +32,7 @@ impl Azure {
         );
         let form = client.post(token).header("Content-Type", "application/x-www-form-urlencoded").body(form);
         let answer: Value = form.send().await?.error_for_status()?.json().await?;
-        let token = answer["access_token"].as_str().context("there is no token")?;
+        let token = answer.get("access_token").and_then(Value::as_str).context("there is no token")?;
         let group = options.resource_groups.first().context("there is no resource group")?;
         let url = format!(
             "{}/subscriptions/{}/resourceGroups/{group}/providers/Microsoft.ContainerInstance/containerGroups/{name}\
