@@ -93,6 +93,7 @@ fn suite() -> Result<Suite> {
     suite.allow(LONG);
     tests! { suite.on_cluster:
         outages::two_minutes_without_the_backend_lose_nothing,
+        azure::usage::other_pods_tell_what_they_use_by_azure_monitor,
         azure::manners::a_hundred_running_pods_cost_few_requests_and_an_exit_is_seen_soon,
     }
     suite.fetch(Some(|| Box::pin(MetricsServer::build())));
@@ -250,7 +251,6 @@ fn suite() -> Result<Suite> {
         azure::faults::groups_that_linger_or_are_gone_already,
         azure::faults::sessions_that_fail_end_and_say_so,
         azure::usage::pods_in_a_subnet_tell_what_they_use_by_their_extension,
-        azure::usage::other_pods_tell_what_they_use_by_azure_monitor,
         azure::usage::figures_that_cannot_be_read_leave_the_others,
         azure::throttling::a_throttled_creation_is_pending_with_a_reason_and_waits_as_told,
         azure::throttling::every_kind_of_request_keeps_the_wait_it_is_told,
