@@ -126,8 +126,8 @@ pub(crate) async fn files_are_copied_there_and_back(env: &mut Env) -> Result<()>
     let file = env.bench.write("noise", &noise)?.display().to_string();
     let back = env.bench.path("back");
     env.kubectl(&["cp", &file, "web:/tmp/noise"]).await?;
-    // What tar says of absolute paths would be among the file's bytes: ACI mixes the two outputs of a command.
-    env.kubectl(&["cp", "web:tmp/noise", &back.display().to_string()]).await?;
+    // What tar says of absolute paths, on its standard error, is not among the file's bytes.
+    env.kubectl(&["cp", "web:/tmp/noise", &back.display().to_string()]).await?;
     let back = std::fs::read(back).context("nothing was copied")?;
     ensure!(back == noise, "{} bytes came back, not the same {MUCH}", back.len());
     Ok(())
