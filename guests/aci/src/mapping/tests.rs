@@ -17,7 +17,7 @@ use vk_sdk::{ErrorKind, File, Login, OperatingSystem, Pod, PodId, Volume};
 use super::{Mapped, container_group};
 use crate::{
     group::{LogAnalytics, Secret},
-    settings::{Capacity, Endpoints, Identity, Network, Settings},
+    settings::{self, Network, Settings},
 };
 
 /// A pod on a node, with what the host has resolved of it.
@@ -48,30 +48,7 @@ fn container(name: &str, members: Value) -> Value {
 }
 
 fn settings() -> Settings {
-    Settings {
-        owner: "o1".into(),
-        node_name: "vk".into(),
-        operating_system: OperatingSystem::Linux,
-        subscription: "sub".into(),
-        resource_group: "rg".into(),
-        region: "westeurope".into(),
-        capacity: Capacity { cpu: "10".into(), memory: "40Gi".into(), pods: "50".into(), gpu: None },
-        identity: Identity::Managed { client_id: None },
-        endpoints: Endpoints {
-            directory: String::new(),
-            resource_manager: String::new(),
-            metadata: String::new(),
-            realtime: String::new(),
-        },
-        network: None,
-        public_ip: true,
-        log_analytics: None,
-        realtime_metrics: false,
-        monitor_metrics: false,
-        gpu_skus: Vec::new(),
-        api_version: "2023-05-01".into(),
-        user_agent: "test".into(),
-    }
+    Settings { owner: "o1".into(), node_name: "vk".into(), ..settings::testing::managed(None) }
 }
 
 impl Given {

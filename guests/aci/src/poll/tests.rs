@@ -118,6 +118,16 @@ fn a_single_pod_is_seen_within_three_seconds_of_its_start() {
     assert!(late <= seconds(3), "{late:?}");
 }
 
+fn ends_are_seen_in_time(model: &Model, host: &mut Host, numbers: [usize; 3]) {
+    for number in numbers {
+        let ended = now();
+        model.end(&name(&pod(number)), 3);
+        host.run(seconds(32));
+        let late = host.seen(&pod(number), "Failed").expect("it ended").duration_since(ended).unwrap();
+        assert!(late <= seconds(30), "{late:?}");
+    }
+}
+
 #[test]
 fn a_hundred_running_pods_cost_few_requests_and_an_end_is_seen_in_time() {
     let model = Model::serve();
@@ -128,13 +138,7 @@ fn a_hundred_running_pods_cost_few_requests_and_an_end_is_seen_in_time() {
     host.run(seconds(120));
     let rate = (requests().len() - before) as f64 / 120.0;
     assert!((2.0..=5.0).contains(&rate), "{rate} a second");
-    for number in [3, 50, 99] {
-        let ended = now();
-        model.end(&name(&pod(number)), 3);
-        host.run(seconds(32));
-        let late = host.seen(&pod(number), "Failed").expect("it ended").duration_since(ended).unwrap();
-        assert!(late <= seconds(30), "{late:?}");
-    }
+    ends_are_seen_in_time(&model, &mut host, [3, 50, 99]);
 }
 
 #[test]
@@ -150,13 +154,7 @@ fn groups_that_start_again_and_again_do_not_hide_those_that_run() {
         }
     });
     host.run(seconds(60));
-    for number in [0, 7, 19] {
-        let ended = now();
-        model.end(&name(&pod(number)), 3);
-        host.run(seconds(32));
-        let late = host.seen(&pod(number), "Failed").expect("it ended").duration_since(ended).unwrap();
-        assert!(late <= seconds(30), "{late:?}");
-    }
+    ends_are_seen_in_time(&model, &mut host, [0, 7, 19]);
 }
 
 #[test]
